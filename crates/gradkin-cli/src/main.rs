@@ -1,0 +1,2 @@
+//! The `gradkin` program.
+fn main() {}

@@ -1,0 +1,108 @@
+//! The forward pass over a batch.
+
+use candle_core::{Device, Tensor};
+
+use crate::error::{NetworkError, Result};
+use crate::graph::{Network, Precision};
+use crate::ops::Forward;
+use crate::tensor::lead_shape;
+
+/// The data of one input for a batch, row by row, `B` times the input's example shape.
+#[derive(Debug, Clone)]
+pub enum InputData {
+    /// Single precision.
+    F32(Vec<f32>),
+    /// Double precision.
+    F64(Vec<f64>),
+    /// Whole numbers, for inputs such as token ids.
+    I64(Vec<i64>),
+}
+
+impl InputData {
+    fn len(&self) -> usize {
+        match self {
+            Self::F32(v) => v.len(),
+            Self::F64(v) => v.len(),
+            Self::I64(v) => v.len(),
+        }
+    }
+
+    fn tensor(self, shape: Vec<usize>) -> candle_core::Result<Tensor> {
+        match self {
+            Self::F32(v) => Tensor::from_vec(v, shape, &Device::Cpu),
+            Self::F64(v) => Tensor::from_vec(v, shape, &Device::Cpu),
+            Self::I64(v) => Tensor::from_vec(v, shape, &Device::Cpu),
+        }
+    }
+}
+
+/// Everything that a forward pass computed, for the reverse sweep to use.
+#[derive(Debug)]
+pub struct Pass {
+    pub(crate) batch: usize,
+    pub(crate) values: Vec<Option<Tensor>>,
+    pub(crate) saved: Vec<Vec<Tensor>>,
+}
+
+impl Pass {
+    /// Number of examples.
+    pub fn batch(&self) -> usize {
+        self.batch
+    }
+}
+
+impl Network {
+    /// Run a batch as far as `needed` nodes, one flag per node.
+    pub(crate) fn run(
+        &self,
+        inputs: Vec<InputData>,
+        batch: usize,
+        needed: &[bool],
+    ) -> Result<Pass> {
+        if inputs.len() != self.inputs.len() {
+            return Err(NetworkError::Usage(format!(
+                "{} takes {} inputs but {} were given",
+                self.source,
+                self.inputs.len(),
+                inputs.len()
+            )));
+        }
+        let mut values: Vec<Option<Tensor>> = self.values.iter().map(|v| v.shared.clone()).collect();
+        for (input, data) in self.inputs.iter().zip(inputs) {
+            let count = batch * input.shape.iter().product::<usize>();
+            if data.len() != count {
+                return Err(NetworkError::Usage(format!(
+                    "input `{}` takes {batch} examples of shape {:?}, {count} numbers, but {} were given",
+                    input.name,
+                    input.shape,
+                    data.len()
+                )));
+            }
+            let tensor = data.tensor(lead_shape(batch, &input.full))?;
+            values[input.value] = Some(tensor.to_dtype(self.values[input.value].dtype)?);
+        }
+        let mut saved = Vec::with_capacity(self.nodes.len());
+        for (node, needed) in self.nodes.iter().zip(needed) {
+            if !needed || node.shared {
+                saved.push(Vec::new());
+                continue;
+            }
+            let operands: Vec<Option<&Tensor>> =
+                node.inputs.iter().map(|i| i.and_then(|i| values[i].as_ref())).collect();
+            let Forward { outputs, saved: kept } =
+                node.operator.forward(&operands).map_err(|e| self.node_error(node, e))?;
+            for (id, tensor) in node.outputs.iter().zip(outputs) {
+                if let Some(id) = id {
+                    values[*id] = Some(tensor);
+                }
+            }
+            saved.push(kept);
+        }
+        Ok(Pass { batch, values, saved })
+    }
+
+    /// The float type as the tensor library names it.
+    pub(crate) fn dtype(&self) -> candle_core::DType {
+        Precision::dtype(self.precision)
+    }
+}

@@ -1,0 +1,573 @@
+//! The network as it runs: values with known shapes, nodes with built operators, parameters.
+//!
+//! The graph is built for one example. Everything that does not depend on the example is computed
+//! once while it is built: shape arithmetic disappears, and weights are brought into the form in
+//! which their operator wants them. The rest is tried on an example of zeros, which is how shapes
+//! are found and checked.
+
+use std::collections::HashMap;
+
+use candle_core::{DType, Device, Tensor};
+use regex::Regex;
+
+use crate::error::{NetworkError, OperatorError, Result};
+use crate::onnx::{Declared, Dimension, Model, RawNode};
+use crate::ops::{self, Forward, Inputs, Operand, Operator, Setup};
+use crate::parameters::{self, Parameter, Uncounted};
+
+/// The float type that a network runs in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Precision {
+    /// 32 bits.
+    #[default]
+    F32,
+    /// 64 bits; weights are widened.
+    F64,
+}
+
+impl Precision {
+    pub(crate) fn dtype(self) -> DType {
+        match self {
+            Self::F32 => DType::F32,
+            Self::F64 => DType::F64,
+        }
+    }
+}
+
+/// How to turn a model into a network.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// The float type of the run.
+    pub precision: Precision,
+    /// Shapes of inputs for one example, without the batch axis, by input name. Needed where the
+    /// file leaves an axis other than the batch open.
+    pub input_shapes: HashMap<String, Vec<usize>>,
+}
+
+/// An input of the network.
+#[derive(Debug, Clone)]
+pub struct Input {
+    /// Its name.
+    pub name: String,
+    /// The shape of one example, without the batch axis.
+    pub shape: Vec<usize>,
+    /// Whether it takes whole numbers (token ids).
+    pub integer: bool,
+    /// Which axis of the file's shape is the batch; `None` where the file has no batch axis.
+    pub batch_axis: Option<usize>,
+    pub(crate) value: usize,
+    /// The graph's shape for one example, its batch axis at one.
+    pub(crate) full: Vec<usize>,
+}
+
+/// What is known of a value.
+#[derive(Debug)]
+pub(crate) struct Value {
+    pub(crate) name: String,
+    /// Shape for one example, the graph's batch axis included.
+    pub(crate) shape: Vec<usize>,
+    pub(crate) dtype: DType,
+    /// `[1, *shape]` where it is the same for every example.
+    pub(crate) shared: Option<Tensor>,
+    /// Whether a parameter went into it.
+    pub(crate) parametric: bool,
+    /// Where it holds entries of one parameter, each at most once: which.
+    pub(crate) entries: Option<Entries>,
+}
+
+/// A value that consists of entries of one parameter.
+#[derive(Debug, Clone)]
+pub(crate) struct Entries {
+    pub(crate) parameter: usize,
+    /// For each entry its position in the stored tensor; `None` for the stored tensor itself.
+    pub(crate) map: Option<Tensor>,
+}
+
+/// One node that runs.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) name: String,
+    pub(crate) operator_name: String,
+    pub(crate) operator: Box<dyn Operator>,
+    pub(crate) inputs: Vec<Option<usize>>,
+    pub(crate) outputs: Vec<Option<usize>>,
+    /// Whether it ran once and for all while the graph was built.
+    pub(crate) shared: bool,
+}
+
+/// A network ready to run at any batch size.
+///
+/// ```no_run
+/// # fn main() -> Result<(), gradkin_network::NetworkError> {
+/// use gradkin_network::{Model, Network, Options};
+/// let model = Model::open("model.onnx")?;
+/// let network = Network::new(&model, &Options::default())?;
+/// for parameter in network.parameters() {
+///     println!("{} {:?}", parameter.name, parameter.shape);
+/// }
+/// # Ok(()) }
+/// ```
+#[derive(Debug)]
+pub struct Network {
+    pub(crate) source: String,
+    pub(crate) precision: Precision,
+    pub(crate) values: Vec<Value>,
+    pub(crate) by_name: HashMap<String, usize>,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) inputs: Vec<Input>,
+    pub(crate) outputs: Vec<usize>,
+    pub(crate) parameters: Vec<Parameter>,
+    pub(crate) uncounted: Vec<Uncounted>,
+    /// The last operator that shaped each graph output, seen through operators that only reshape.
+    pub(crate) heads: Vec<Option<String>>,
+}
+
+impl Network {
+    /// Resolve shapes, build operators and try the network on one example of zeros.
+    pub fn new(model: &Model, options: &Options) -> Result<Self> {
+        check_operators(model)?;
+        let found = parameters::find(model);
+        let mut builder = Builder {
+            model,
+            dtype: options.precision.dtype(),
+            values: Vec::new(),
+            by_name: HashMap::new(),
+            trial: Vec::new(),
+            nodes: Vec::new(),
+            parameters: &found.parameters,
+        };
+        let mut inputs = Vec::with_capacity(model.inputs.len());
+        for declared in &model.inputs {
+            inputs.push(builder.input(declared, options)?);
+        }
+        builder.stored()?;
+        for node in &model.nodes {
+            builder.node(node)?;
+        }
+        let outputs = model.outputs.iter().map(|o| builder.by_name[&o.name]).collect();
+        let heads = model.outputs.iter().map(|o| head(model, &o.name)).collect();
+        let Builder { values, by_name, nodes, .. } = builder;
+        Ok(Self {
+            source: model.source.clone(),
+            precision: options.precision,
+            values,
+            by_name,
+            nodes,
+            inputs,
+            outputs,
+            parameters: found.parameters,
+            uncounted: found.uncounted,
+            heads,
+        })
+    }
+
+    /// The file's name, as messages give it.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// The float type of the run.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// The inputs.
+    pub fn inputs(&self) -> &[Input] {
+        &self.inputs
+    }
+
+    /// The parameters, in the order in which the file stores them.
+    pub fn parameters(&self) -> &[Parameter] {
+        &self.parameters
+    }
+
+    /// Stored float tensors that do not count as parameters, with the reason.
+    pub fn uncounted(&self) -> &[Uncounted] {
+        &self.uncounted
+    }
+
+    /// Number of nodes that run for every example.
+    pub fn running_nodes(&self) -> usize {
+        self.nodes.iter().filter(|node| !node.shared).count()
+    }
+
+    /// The network's outputs: name, shape for one example (the graph's batch axis included), and
+    /// the operator that made it, seen through operators that only reshape.
+    pub fn outputs(&self) -> Vec<(&str, &[usize], Option<&str>)> {
+        self.outputs
+            .iter()
+            .zip(&self.heads)
+            .map(|(value, head)| {
+                let value = &self.values[*value];
+                (value.name.as_str(), value.shape.as_slice(), head.as_deref())
+            })
+            .collect()
+    }
+
+    /// The parameters whose name matches, as one flag per parameter.
+    pub fn select(&self, pattern: &Regex) -> Vec<bool> {
+        self.parameters.iter().map(|p| pattern.is_match(&p.name)).collect()
+    }
+
+    /// Index and example shape of a value by name; any value of the graph may serve as an output.
+    pub(crate) fn value(&self, name: &str) -> Result<usize> {
+        match self.by_name.get(name) {
+            Some(value) => Ok(*value),
+            None => Err(NetworkError::Usage(format!(
+                "{} has no value named `{name}`; its outputs are {}",
+                self.source,
+                self.outputs().iter().map(|(name, ..)| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+            ))),
+        }
+    }
+
+    pub(crate) fn node_error(&self, node: &Node, error: OperatorError) -> NetworkError {
+        NetworkError::Node {
+            model: self.source.clone(),
+            node: node.name.clone(),
+            operator: node.operator_name.clone(),
+            message: error.to_string(),
+        }
+    }
+}
+
+/// Every operator that gradkin does not know, at once.
+fn check_operators(model: &Model) -> Result<()> {
+    let unknown: Vec<String> = model.unsupported_nodes();
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    Err(NetworkError::UnsupportedOperators { model: model.source.clone(), nodes: unknown })
+}
+
+impl Model {
+    /// Nodes whose operator gradkin does not know, as `operator (node name)`.
+    pub fn unsupported_nodes(&self) -> Vec<String> {
+        self.nodes
+            .iter()
+            .filter(|node| {
+                let own = matches!(node.domain.as_str(), "" | "ai.onnx");
+                !own || !ops::is_known(&node.operator)
+            })
+            .map(|node| format!("{} (node `{}`)", node.operator_name(), node.name))
+            .collect()
+    }
+
+    /// The parameters of the model and the stored tensors that do not count, without running it.
+    pub fn parameters(&self) -> (Vec<Parameter>, Vec<Uncounted>) {
+        let found = parameters::find(self);
+        (found.parameters, found.uncounted)
+    }
+}
+
+/// The operator behind an output, seen through what only reshapes.
+fn head(model: &Model, output: &str) -> Option<String> {
+    let mut name = output;
+    loop {
+        let node = model.nodes.iter().find(|n| n.outputs.iter().any(|o| o == name))?;
+        match node.operator.as_str() {
+            "Identity" | "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze" | "Cast" => {
+                name = node.inputs.first()?;
+            }
+            other => return Some(other.to_owned()),
+        }
+    }
+}
+
+struct Builder<'a> {
+    model: &'a Model,
+    dtype: DType,
+    values: Vec<Value>,
+    by_name: HashMap<String, usize>,
+    /// Each value for one example of zeros.
+    trial: Vec<Tensor>,
+    nodes: Vec<Node>,
+    parameters: &'a [Parameter],
+}
+
+impl Builder<'_> {
+    fn add(&mut self, value: Value, trial: Tensor) -> usize {
+        let id = self.values.len();
+        self.by_name.insert(value.name.clone(), id);
+        self.values.push(value);
+        self.trial.push(trial);
+        id
+    }
+
+    fn input(&mut self, declared: &Declared, options: &Options) -> Result<Input> {
+        let given = options.input_shapes.get(&declared.name);
+        let (full, batch_axis) = resolve(&self.model.source, declared, given)?;
+        let shape = (0..full.len()).filter(|a| Some(*a) != batch_axis).map(|a| full[a]).collect();
+        let dtype = if declared.integer { DType::I64 } else { self.dtype };
+        let mut lead = vec![1];
+        lead.extend(&full);
+        crate::tensor::checked_count(&lead).map_err(|e| NetworkError::Usage(e.to_string()))?;
+        let trial = Tensor::zeros(lead, dtype, &Device::Cpu)?;
+        let value = self.add(
+            Value {
+                name: declared.name.clone(),
+                shape: full.clone(),
+                dtype,
+                shared: None,
+                parametric: false,
+                entries: None,
+            },
+            trial,
+        );
+        let (name, integer) = (declared.name.clone(), declared.integer);
+        Ok(Input { name, shape, integer, batch_axis, value, full })
+    }
+
+    fn stored(&mut self) -> Result<()> {
+        let model = self.model;
+        for (name, constant) in &model.initializers {
+            self.constant(name, constant)?;
+        }
+        Ok(())
+    }
+
+    fn constant(&mut self, name: &str, constant: &crate::onnx::Constant) -> Result<()> {
+        let parameter = self.parameters.iter().position(|p| p.name == name);
+        let tensor = constant.to_tensor(self.dtype, parameter.is_some())?;
+        let value = Value {
+            name: name.to_owned(),
+            shape: constant.shape.clone(),
+            dtype: tensor.dtype(),
+            shared: Some(tensor.clone()),
+            parametric: parameter.is_some(),
+            entries: parameter.map(|parameter| Entries { parameter, map: None }),
+        };
+        self.add(value, tensor);
+        Ok(())
+    }
+
+    fn node(&mut self, raw: &RawNode) -> Result<()> {
+        let wrap = |error: OperatorError| NetworkError::Node {
+            model: self.model.source.clone(),
+            node: raw.name.clone(),
+            operator: raw.operator_name(),
+            message: error.to_string(),
+        };
+        if raw.operator == "Constant" {
+            let constant = raw.attributes.constant().map_err(wrap)?;
+            let Some(output) = raw.outputs.first() else { return Ok(()) };
+            return self.constant(output, &constant);
+        }
+        let inputs: Vec<Option<usize>> =
+            raw.inputs.iter().map(|n| self.by_name.get(n.as_str()).copied()).collect();
+        let used = raw.outputs.iter().rposition(|o| !o.is_empty()).map_or(0, |last| last + 1);
+        let setup = Setup {
+            operator: &raw.operator,
+            attributes: &raw.attributes,
+            opset: self.model.opset,
+            operands: inputs.iter().map(|i| i.map(|i| self.operand(i))).collect(),
+            outputs: used,
+            float: self.dtype,
+        };
+        let operator = ops::build(&setup).map_err(wrap)?;
+        let reads = |k: &usize| !operator.reads_shape_only() && !operator.ignores(*k);
+        let read: Vec<usize> =
+            (0..inputs.len()).filter(reads).filter_map(|k| inputs[k]).collect();
+        let shared = read.iter().all(|i| self.values[*i].shared.is_some());
+        let trial: Vec<Option<&Tensor>> = inputs.iter().map(|i| i.map(|i| &self.trial[i])).collect();
+        let Forward { outputs, .. } = operator.forward(&trial).map_err(wrap)?;
+        if outputs.len() < used {
+            return Err(wrap(OperatorError::Message(format!(
+                "{used} outputs are used but only {} are computed",
+                outputs.len()
+            ))));
+        }
+        let parametric = read.iter().any(|i| self.values[*i].parametric);
+        let entries = self.entries(operator.as_ref(), &inputs, shared).map_err(wrap)?;
+        let mut ids = Vec::with_capacity(raw.outputs.len());
+        for (k, name) in raw.outputs.iter().enumerate() {
+            if name.is_empty() {
+                ids.push(None);
+                continue;
+            }
+            let trial = outputs[k].clone();
+            let value = Value {
+                name: name.clone(),
+                shape: crate::tensor::example_shape(&trial).to_vec(),
+                dtype: trial.dtype(),
+                shared: shared.then(|| trial.clone()),
+                parametric,
+                entries: entries.as_ref().and_then(|e| e.get(k).cloned().flatten()),
+            };
+            ids.push(Some(self.add(value, trial)));
+        }
+        let operator_name = raw.operator_name();
+        let name = raw.name.clone();
+        self.nodes.push(Node { name, operator_name, operator, inputs, outputs: ids, shared });
+        Ok(())
+    }
+
+    fn operand(&self, value: usize) -> Operand {
+        let value = &self.values[value];
+        Operand {
+            shape: value.shape.clone(),
+            dtype: value.dtype,
+            constant: value.shared.clone().filter(|_| !value.parametric),
+            shared: value.shared.is_some(),
+        }
+    }
+
+    /// Follow the entries of a parameter through an operator that only moves them.
+    fn entries(
+        &self,
+        operator: &dyn Operator,
+        inputs: &[Option<usize>],
+        shared: bool,
+    ) -> std::result::Result<Option<Vec<Option<Entries>>>, OperatorError> {
+        let Some(first) = inputs.first().copied().flatten() else { return Ok(None) };
+        let value = &self.values[first];
+        let (true, true, Some(own)) = (shared, operator.moves_entries(), &value.entries) else {
+            return Ok(None);
+        };
+        let map = match &own.map {
+            Some(map) => map.clone(),
+            None => {
+                let mut shape = vec![1];
+                shape.extend(&value.shape);
+                let count = value.shape.iter().product::<usize>() as i64;
+                Tensor::arange(0i64, count, &Device::Cpu)?.reshape(shape)?
+            }
+        };
+        let mut trial: Vec<Option<&Tensor>> =
+            inputs.iter().map(|i| i.map(|i| &self.trial[i])).collect();
+        trial[0] = Some(&map);
+        let moved = self.moved(operator, &trial)?;
+        let stored = self.parameters[own.parameter].len();
+        let mut result = Vec::with_capacity(moved.len());
+        for map in moved {
+            let distinct = are_distinct(&map, stored)?;
+            let entries = Entries { parameter: own.parameter, map: Some(map) };
+            result.push(distinct.then_some(entries));
+        }
+        Ok(Some(result))
+    }
+
+    /// Casting must not touch the entry numbers, everything else may move them.
+    fn moved(
+        &self,
+        operator: &dyn Operator,
+        inputs: &Inputs,
+    ) -> std::result::Result<Vec<Tensor>, OperatorError> {
+        let outputs = operator.forward(inputs)?.outputs;
+        if outputs.iter().any(|o| o.dtype() != DType::I64) {
+            return Ok(inputs.iter().take(1).flatten().map(|t| (*t).clone()).collect());
+        }
+        Ok(outputs)
+    }
+}
+
+/// Whether no entry occurs twice.
+fn are_distinct(map: &Tensor, stored: usize) -> candle_core::Result<bool> {
+    let mut seen = vec![false; stored];
+    for at in map.flatten_all()?.to_vec1::<i64>()? {
+        match seen.get_mut(at as usize) {
+            Some(seen) if !*seen => *seen = true,
+            _ => return Ok(false),
+        }
+    }
+    Ok(true)
+}
+
+/// The batch is axis 0 where that is open or one. Where it is neither, the first other axis that is
+/// open stands for it (recurrent networks put time first); otherwise there is no batch axis and
+/// the whole input is one example.
+fn batch_axis(dims: &[Dimension]) -> Option<usize> {
+    match dims.first()? {
+        Dimension::Fixed(1) | Dimension::Symbolic(_) => Some(0),
+        Dimension::Fixed(_) => dims.iter().position(|d| matches!(d, Dimension::Symbolic(_))),
+    }
+}
+
+/// The graph's shape of an input for one example, and which of its axes is the batch.
+fn resolve(
+    model: &str,
+    declared: &Declared,
+    given: Option<&Vec<usize>>,
+) -> Result<(Vec<usize>, Option<usize>)> {
+    let usage = |message: String| NetworkError::Usage(format!("{model}: input `{}` {message}", declared.name));
+    let Some(dims) = &declared.shape else {
+        let Some(given) = given else {
+            return Err(usage("has no declared shape; say what shape one example has".into()));
+        };
+        let mut full = vec![1];
+        full.extend(given);
+        return Ok((full, Some(0)));
+    };
+    let batch_axis = batch_axis(dims);
+    let mut rest = given.map(|g| g.iter());
+    let mut full = Vec::with_capacity(dims.len());
+    for (axis, dim) in dims.iter().enumerate() {
+        if Some(axis) == batch_axis {
+            full.push(1);
+            continue;
+        }
+        let given_size = match &mut rest {
+            Some(sizes) => match sizes.next() {
+                Some(size) => Some(*size),
+                None => return Err(mismatch(&usage, dims, batch_axis, given)),
+            },
+            None => None,
+        };
+        full.push(match (dim, given_size) {
+            (Dimension::Fixed(size), None) => *size,
+            (Dimension::Fixed(size), Some(given)) if *size == given => *size,
+            (Dimension::Symbolic(_), Some(given)) => given,
+            (Dimension::Symbolic(name), None) => {
+                return Err(usage(format!(
+                    "leaves axis {axis} (`{name}`) open; say what shape one example has"
+                )));
+            }
+            _ => return Err(mismatch(&usage, dims, batch_axis, given)),
+        });
+    }
+    if rest.is_some_and(|mut sizes| sizes.next().is_some()) {
+        return Err(mismatch(&usage, dims, batch_axis, given));
+    }
+    Ok((full, batch_axis))
+}
+
+fn mismatch(
+    usage: &dyn Fn(String) -> NetworkError,
+    dims: &[Dimension],
+    batch_axis: Option<usize>,
+    given: Option<&Vec<usize>>,
+) -> NetworkError {
+    let wanted: Vec<String> = dims
+        .iter()
+        .enumerate()
+        .filter(|(axis, _)| Some(*axis) != batch_axis)
+        .map(|(_, dim)| match dim {
+            Dimension::Fixed(size) => size.to_string(),
+            Dimension::Symbolic(name) => name.clone(),
+        })
+        .collect();
+    usage(format!(
+        "takes examples of shape [{}] but the data has {:?}",
+        wanted.join(", "),
+        given.cloned().unwrap_or_default()
+    ))
+}
+
+impl Declared {
+    /// The shape of one example without its batch axis, open axes as `None`; `None` where the file
+    /// declares no shape at all.
+    pub fn example_shape(&self) -> Option<Vec<Option<usize>>> {
+        let dims = self.shape.as_ref()?;
+        let batch_axis = batch_axis(dims);
+        Some(
+            dims.iter()
+                .enumerate()
+                .filter(|(axis, _)| Some(*axis) != batch_axis)
+                .map(|(_, dim)| match dim {
+                    Dimension::Fixed(size) => Some(*size),
+                    Dimension::Symbolic(_) => None,
+                })
+                .collect(),
+        )
+    }
+}

@@ -1,0 +1,36 @@
+//! A trained network read from ONNX, and the reverse sweep that hands out, for every example of a
+//! batch and every output at once, the gradient by each parameter in factored form.
+//!
+//! | step | type |
+//! |---|---|
+//! | the file as it stands | [`Model`] |
+//! | shapes resolved, operators built | [`Network`] |
+//! | an output and parameters chosen | [`Sweep`] |
+//! | forward over a batch | [`Sweep::forward`] gives a [`Pass`] |
+//! | reverse over a batch and d outputs | [`Sweep::reverse`] pushes a [`Factor`] per [`Component`] into a [`Sink`] |
+//!
+//! Nothing in the graph ever mixes examples: it is built for one example, and every tensor carries
+//! one more leading axis at run time. So files with a batch of one run at any batch, and gradients
+//! are per example by construction.
+
+mod error;
+mod factor;
+mod forward;
+mod graph;
+mod onnx;
+mod ops;
+mod parameters;
+mod sweep;
+mod tensor;
+
+pub use error::{NetworkError, Result};
+pub use factor::{Factor, FactorShape, Order};
+pub use forward::{InputData, Pass};
+pub use graph::{Input, Network, Options, Precision};
+pub use onnx::{Declared, Dimension, Model};
+pub use ops::supported_operators;
+pub use parameters::{Parameter, Uncounted};
+pub use sweep::{Collected, Component, Sink, Sweep};
+
+/// The tensor library whose [`Tensor`](candle_core::Tensor) appears in factors.
+pub use candle_core;

@@ -1,0 +1,237 @@
+//! Activations: Relu and its relatives, sigmoids, and PRelu, whose slope is a parameter.
+
+use candle_core::{Result, Tensor};
+
+use super::elementwise::Elementwise;
+use super::{Build, Forward, Inputs, Operator, Reverse, Setup, required};
+use crate::error::{OpResult, fail};
+use crate::tensor::{broadcast_shape, example_shape, expand_to, sum_to};
+
+pub(super) const OPERATORS: &[(&str, Build)] = &[
+    ("Relu", |s| unary(s, &[], |x, _| x.relu(), |x, _, _| mask(x, |x| x.gt(0.0)))),
+    ("LeakyRelu", |s| unary(s, &[("alpha", 0.01)], |x, n| piece(x, |x| x * n[0]), |x, _, n| slope(x, n[0]))),
+    ("ThresholdedRelu", |s| {
+        unary(
+            s,
+            &[("alpha", 1.0)],
+            |x, n| mask(x, |x| x.gt(n[0]))? * x,
+            |x, _, n| mask(x, |x| x.gt(n[0])),
+        )
+    }),
+    ("Elu", |s| {
+        unary(
+            s,
+            &[("alpha", 1.0)],
+            |x, n| piece(x, |x| (x.exp()? - 1.0)? * n[0]),
+            |x, y, n| select(x, &x.ones_like()?, &(y + n[0])?),
+        )
+    }),
+    ("Selu", |s| {
+        unary(
+            s,
+            &[("alpha", 1.673_263_242_354_377_2), ("gamma", 1.050_700_987_355_480_5)],
+            |x, n| piece(x, |x| (x.exp()? - 1.0)? * n[0])? * n[1],
+            |x, y, n| select(x, &(x.ones_like()? * n[1])?, &(y + n[0] * n[1])?),
+        )
+    }),
+    ("Celu", |s| {
+        unary(
+            s,
+            &[("alpha", 1.0)],
+            |x, n| piece(x, |x| ((x / n[0])?.exp()? - 1.0)? * n[0]),
+            |x, _, n| select(x, &x.ones_like()?, &(x / n[0])?.exp()?),
+        )
+    }),
+    ("Sigmoid", |s| unary(s, &[], |x, _| sigmoid(x), |_, y, _| y - y.sqr()?)),
+    ("HardSigmoid", |s| {
+        unary(
+            s,
+            &[("alpha", 0.2), ("beta", 0.5)],
+            |x, n| x.affine(n[0], n[1])?.clamp(0.0, 1.0),
+            |_, y, n| inside(y, 0.0, 1.0)? * n[0],
+        )
+    }),
+    ("HardSwish", |s| {
+        unary(
+            s,
+            &[],
+            |x, _| x * x.affine(1.0 / 6.0, 0.5)?.clamp(0.0, 1.0)?,
+            |x, _, _| {
+                let gate = x.affine(1.0 / 6.0, 0.5)?.clamp(0.0, 1.0)?;
+                gate + ((inside(x, -3.0, 3.0)? * x)? / 6.0)?
+            },
+        )
+    }),
+    ("Swish", |s| {
+        unary(
+            s,
+            &[("alpha", 1.0)],
+            |x, n| x * sigmoid(&(x * n[0])?)?,
+            |x, y, n| {
+                let gate = sigmoid(&(x * n[0])?)?;
+                let rest = (y * ((1.0 - &gate)? * n[0])?)?;
+                gate + rest
+            },
+        )
+    }),
+    ("Mish", |s| {
+        unary(
+            s,
+            &[],
+            |x, _| x * softplus(x)?.tanh()?,
+            |x, _, _| {
+                let t = softplus(x)?.tanh()?;
+                let inner = ((1.0 - t.sqr()?)? * (x * sigmoid(x)?)?)?;
+                t + inner
+            },
+        )
+    }),
+    ("Softplus", |s| unary(s, &[], |x, _| softplus(x), |x, _, _| sigmoid(x))),
+    ("Softsign", |s| {
+        unary(
+            s,
+            &[],
+            |x, _| x / (x.abs()? + 1.0)?,
+            |x, _, _| (x.abs()? + 1.0)?.sqr()?.recip(),
+        )
+    }),
+    ("Tanh", |s| unary(s, &[], |x, _| x.tanh(), |_, y, _| 1.0 - y.sqr()?)),
+    ("Shrink", |s| {
+        unary(
+            s,
+            &[("bias", 0.0), ("lambd", 0.5)],
+            |x, n| {
+                let above = (mask(x, |x| x.gt(n[1]))? * (x - n[0])?)?;
+                above + (mask(x, |x| x.lt(-n[1]))? * (x + n[0])?)?
+            },
+            |x, _, n| mask(x, |x| x.gt(n[1]))? + mask(x, |x| x.lt(-n[1]))?,
+        )
+    }),
+    ("Gelu", gelu),
+    ("PRelu", |s| PRelu::build(s)),
+];
+
+type Function = fn(&Tensor, &[f64]) -> Result<Tensor>;
+type Slope = fn(&Tensor, &Tensor, &[f64]) -> Result<Tensor>;
+
+/// An activation with numbers read from attributes.
+fn unary(
+    setup: &Setup,
+    numbers: &[(&str, f64)],
+    f: Function,
+    df: Slope,
+) -> OpResult<Box<dyn Operator>> {
+    let read = |(name, default): &(&str, f64)| setup.attributes.float(name, *default);
+    let numbers = numbers.iter().map(read).collect::<OpResult<Vec<f64>>>()?;
+    Ok(Box::new(Elementwise { name: "activation", numbers, f, df: Some(df) }))
+}
+
+/// One where the condition holds and zero elsewhere, in the type of `x`.
+pub(super) fn mask(x: &Tensor, condition: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
+    condition(x)?.to_dtype(x.dtype())
+}
+
+/// One strictly between two bounds.
+fn inside(x: &Tensor, low: f64, high: f64) -> Result<Tensor> {
+    mask(x, |x| x.gt(low))? * mask(x, |x| x.lt(high))?
+}
+
+/// `positive` where x > 0 and `negative` elsewhere.
+fn select(x: &Tensor, positive: &Tensor, negative: &Tensor) -> Result<Tensor> {
+    x.gt(0.0)?.where_cond(&positive.contiguous()?, &negative.contiguous()?)
+}
+
+/// x where positive, g(x) elsewhere; g sees only arguments ≤ 0, so that exponentials stay finite.
+fn piece(x: &Tensor, g: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
+    select(x, x, &g(&x.minimum(0.0)?)?)
+}
+
+fn slope(x: &Tensor, negative: f64) -> Result<Tensor> {
+    // One where positive, `negative` elsewhere.
+    mask(x, |x| x.gt(0.0))?.affine(1.0 - negative, negative)
+}
+
+/// 1 / (1 + e^−x); where e^−x overflows the result is the right one, zero.
+pub(super) fn sigmoid(x: &Tensor) -> Result<Tensor> {
+    (x.neg()?.exp()? + 1.0)?.recip()
+}
+
+/// log(1 + e^x) = max(x, 0) + log(1 + e^−|x|).
+fn softplus(x: &Tensor) -> Result<Tensor> {
+    x.relu()? + (x.abs()?.neg()?.exp()? + 1.0)?.log()?
+}
+
+/// Gelu, exact by the error function or by the tanh approximation.
+fn gelu(setup: &Setup) -> OpResult<Box<dyn Operator>> {
+    match setup.attributes.text("approximate", "none")? {
+        "none" => unary(setup, &[], |x, _| x * normal_cdf(x)?, |x, _, _| {
+            normal_cdf(x)? + (x * normal_density(x)?)?
+        }),
+        "tanh" => unary(setup, &[], |x, _| (x * (gelu_inner(x)?.tanh()? + 1.0)?)? * 0.5, |x, _, _| {
+            let t = gelu_inner(x)?.tanh()?;
+            let inner = x.sqr()?.affine(3.0 * GELU_CUBE * GELU_SCALE, GELU_SCALE)?;
+            let rest = (x * ((1.0 - t.sqr()?)? * inner)?)?;
+            ((t + 1.0)? + rest)? * 0.5
+        }),
+        other => fail!("approximate `{other}` is unknown; expected none or tanh"),
+    }
+}
+
+const GELU_SCALE: f64 = 0.797_884_560_802_865_4; // √(2/π)
+const GELU_CUBE: f64 = 0.044715;
+
+fn gelu_inner(x: &Tensor) -> Result<Tensor> {
+    x * x.sqr()?.affine(GELU_CUBE * GELU_SCALE, GELU_SCALE)?
+}
+
+fn normal_cdf(x: &Tensor) -> Result<Tensor> {
+    (x * std::f64::consts::FRAC_1_SQRT_2)?.erf()?.affine(0.5, 0.5)
+}
+
+pub(super) fn normal_density(x: &Tensor) -> Result<Tensor> {
+    const SCALE: f64 = 0.398_942_280_401_432_7; // 1/√(2π)
+    (x.sqr()? * -0.5)?.exp()? * SCALE
+}
+
+/// max(0, x) + slope · min(0, x), the slope broadcast to x.
+#[derive(Debug)]
+struct PRelu;
+
+impl PRelu {
+    fn build(setup: &Setup) -> OpResult<Box<dyn Operator>> {
+        let shape = setup.shape(0)?;
+        if broadcast_shape(shape, setup.shape(1)?)? != shape {
+            fail!("a slope of shape {:?} does not broadcast to {shape:?}", setup.shape(1)?);
+        }
+        Ok(Box::new(Self))
+    }
+}
+
+impl Operator for PRelu {
+    fn forward(&self, inputs: &Inputs) -> OpResult<Forward> {
+        let (x, slope) = (required(inputs, 0)?, required(inputs, 1)?);
+        let lead = x.dims()[0].max(slope.dims()[0]);
+        let slope = expand_to(slope, lead, example_shape(x))?;
+        let negative = x.minimum(&x.zeros_like()?)?.broadcast_mul(&slope)?;
+        Ok(x.relu()?.broadcast_add(&negative)?.into())
+    }
+
+    fn reverse(&self, sweep: &Reverse) -> OpResult<Vec<Option<Tensor>>> {
+        let (x, slope) = (sweep.input(0)?, sweep.input(1)?);
+        let cotangent = sweep.cotangent()?;
+        let mut result = vec![None, None];
+        if sweep.wants(0) {
+            let lead = x.dims()[0].max(slope.dims()[0]);
+            let slope = expand_to(slope, lead, example_shape(x))?.contiguous()?;
+            let ones = slope.ones_like()?;
+            let positive = expand_to(&x.gt(0.0)?, lead, example_shape(x))?.contiguous()?;
+            let derivative = positive.where_cond(&ones, &slope)?;
+            result[0] = Some(sweep.times(cotangent, &derivative)?);
+        }
+        if sweep.wants(1) {
+            let negative = x.minimum(&x.zeros_like()?)?;
+            result[1] = Some(sum_to(&sweep.times(cotangent, &negative)?, sweep.shape(1)?)?);
+        }
+        Ok(result)
+    }
+}

@@ -1,0 +1,408 @@
+//! Arithmetic, comparison and logic, with NumPy broadcasting.
+
+use candle_core::{DType, Result, Tensor};
+
+use super::activation::mask;
+use super::elementwise::Elementwise;
+use super::{Build, Forward, Inputs, Operator, Reverse, Setup, required};
+use crate::error::{OpResult, fail};
+use crate::tensor::{broadcast_shape, example_shape, sum_to, with_rank};
+
+pub(super) const OPERATORS: &[(&str, Build)] = &[
+    ("Neg", |_| unary("Neg", |x, _| negate(x), Some(|x, _, _| x.ones_like()?.neg()))),
+    ("Abs", |_| unary("Abs", |x, _| x.abs(), Some(|x, _, _| x.sign()))),
+    ("Sqrt", |_| unary("Sqrt", |x, _| x.sqrt(), Some(|_, y, _| y.recip()? * 0.5))),
+    ("Exp", |_| unary("Exp", |x, _| x.exp(), Some(|_, y, _| Ok(y.clone())))),
+    ("Log", |_| unary("Log", |x, _| x.log(), Some(|x, _, _| x.recip()))),
+    ("Reciprocal", |_| unary("Reciprocal", |x, _| x.recip(), Some(|_, y, _| y.sqr()?.neg()))),
+    ("Erf", |_| {
+        const TWO_OVER_ROOT_PI: f64 = std::f64::consts::FRAC_2_SQRT_PI;
+        unary("Erf", |x, _| x.erf(), Some(|x, _, _| x.sqr()?.neg()?.exp()? * TWO_OVER_ROOT_PI))
+    }),
+    ("Sin", |_| unary("Sin", |x, _| x.sin(), Some(|x, _, _| x.cos()))),
+    ("Cos", |_| unary("Cos", |x, _| x.cos(), Some(|x, _, _| x.sin()?.neg()))),
+    ("Tan", |_| unary("Tan", |x, _| x.sin()? / x.cos()?, Some(|_, y, _| y.sqr()? + 1.0))),
+    ("Sinh", |_| unary("Sinh", |x, _| (x.exp()? - x.neg()?.exp()?)? * 0.5, Some(|x, _, _| cosh(x)))),
+    ("Cosh", |_| {
+        unary("Cosh", |x, _| cosh(x), Some(|x, _, _| (x.exp()? - x.neg()?.exp()?)? * 0.5))
+    }),
+    ("Sign", |_| unary("Sign", |x, _| x.sign(), None)),
+    ("Floor", |_| unary("Floor", |x, _| x.floor(), None)),
+    ("Ceil", |_| unary("Ceil", |x, _| x.ceil(), None)),
+    ("Round", |_| unary("Round", |x, _| round_half_even(x), None)),
+    ("Not", |_| unary("Not", |x, _| x.eq(0u8), None)),
+    ("Add", |s| Binary::build(s, Kind::Add)),
+    ("Sub", |s| Binary::build(s, Kind::Sub)),
+    ("Mul", |s| Binary::build(s, Kind::Mul)),
+    ("Div", |s| Binary::build(s, Kind::Div)),
+    ("Pow", |s| Binary::build(s, Kind::Pow)),
+    ("Mod", |s| Binary::build(s, Kind::Mod)),
+    ("Equal", |s| Binary::build(s, Kind::Equal)),
+    ("Greater", |s| Binary::build(s, Kind::Greater)),
+    ("GreaterOrEqual", |s| Binary::build(s, Kind::GreaterOrEqual)),
+    ("Less", |s| Binary::build(s, Kind::Less)),
+    ("LessOrEqual", |s| Binary::build(s, Kind::LessOrEqual)),
+    ("And", |s| Binary::build(s, Kind::And)),
+    ("Or", |s| Binary::build(s, Kind::Or)),
+    ("Xor", |s| Binary::build(s, Kind::Xor)),
+    ("Sum", |s| Variadic::build(s, Fold::Sum)),
+    ("Mean", |s| Variadic::build(s, Fold::Mean)),
+    ("Min", |s| Variadic::build(s, Fold::Min)),
+    ("Max", |s| Variadic::build(s, Fold::Max)),
+    ("Clip", Clip::build),
+    ("Where", Where::build),
+];
+
+type Function = fn(&Tensor, &[f64]) -> Result<Tensor>;
+type Slope = fn(&Tensor, &Tensor, &[f64]) -> Result<Tensor>;
+
+fn unary(name: &'static str, f: Function, df: Option<Slope>) -> OpResult<Box<dyn Operator>> {
+    Ok(Box::new(Elementwise { name, numbers: Vec::new(), f, df }))
+}
+
+fn cosh(x: &Tensor) -> Result<Tensor> {
+    (x.exp()? + x.neg()?.exp()?)? * 0.5
+}
+
+/// Candle negates floats only; shape arithmetic needs whole numbers too.
+fn negate(x: &Tensor) -> Result<Tensor> {
+    if x.dtype().is_float() { x.neg() } else { x.zeros_like()?.sub(x) }
+}
+
+/// Rounds halves to the even neighbour, as ONNX asks.
+fn round_half_even(x: &Tensor) -> Result<Tensor> {
+    let up = (x + 0.5)?.floor()?;
+    let half = mask(&(&up - x)?, |gap| gap.eq(0.5))?;
+    let odd = (&up - ((&up * 0.5)?.floor()? * 2.0)?)?;
+    &up - (half * odd)?
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Kind {
+    Add,
+    Sub,
+    Mul,
+    Div,
+    Pow,
+    Mod,
+    Equal,
+    Greater,
+    GreaterOrEqual,
+    Less,
+    LessOrEqual,
+    And,
+    Or,
+    Xor,
+}
+
+/// Two operands, broadcast against each other.
+#[derive(Debug)]
+struct Binary {
+    kind: Kind,
+    rank: usize,
+    /// `fmod` of Mod: the sign follows the dividend.
+    truncated: bool,
+}
+
+impl Binary {
+    fn build(setup: &Setup, kind: Kind) -> OpResult<Box<dyn Operator>> {
+        let shape = broadcast_shape(setup.shape(0)?, setup.shape(1)?)?;
+        let truncated = setup.attributes.int("fmod", 0)? != 0;
+        Ok(Box::new(Self { kind, rank: shape.len(), truncated }))
+    }
+
+    fn compute(&self, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+        match self.kind {
+            Kind::Add => a.broadcast_add(b),
+            Kind::Sub => a.broadcast_sub(b),
+            Kind::Mul => a.broadcast_mul(b),
+            Kind::Div => a.broadcast_div(b),
+            Kind::Pow => power(a, b),
+            Kind::Mod => remainder(a, b, self.truncated),
+            Kind::Equal => a.broadcast_eq(b),
+            Kind::Greater => a.broadcast_gt(b),
+            Kind::GreaterOrEqual => a.broadcast_ge(b),
+            Kind::Less => a.broadcast_lt(b),
+            Kind::LessOrEqual => a.broadcast_le(b),
+            Kind::And => a.broadcast_mul(b),
+            Kind::Or => a.broadcast_maximum(b),
+            Kind::Xor => a.broadcast_ne(b),
+        }
+    }
+
+    /// ∂y/∂a and ∂y/∂b as tensors that broadcast to y; `None` stands for one.
+    fn slopes(&self, a: &Tensor, b: &Tensor, y: &Tensor) -> Result<[Option<Tensor>; 2]> {
+        Ok(match self.kind {
+            Kind::Add => [None, None],
+            Kind::Sub => [None, Some(b.ones_like()?.neg()?)],
+            Kind::Mul => [Some(b.clone()), Some(a.clone())],
+            Kind::Div => {
+                let over = b.recip()?;
+                [Some(over.clone()), Some(y.broadcast_mul(&over)?.neg()?)]
+            }
+            Kind::Pow => {
+                let lower = power(a, &(b - 1.0)?)?.broadcast_mul(b)?;
+                // d/db a^b = a^b log a, and 0 where a = 0, since y is 0 there.
+                let safe = a.eq(0.0)?.where_cond(&a.ones_like()?, a)?;
+                [Some(lower), Some(y.broadcast_mul(&safe.log()?)?)]
+            }
+            Kind::Mod => {
+                let quotient = a.broadcast_div(b)?;
+                let whole = if self.truncated { truncate(&quotient)? } else { quotient.floor()? };
+                [None, Some(whole.neg()?)]
+            }
+            _ => [Some(y.zeros_like()?), Some(y.zeros_like()?)],
+        })
+    }
+}
+
+impl Operator for Binary {
+    fn forward(&self, inputs: &Inputs) -> OpResult<Forward> {
+        let a = with_rank(required(inputs, 0)?, self.rank)?;
+        let mut b = with_rank(required(inputs, 1)?, self.rank)?;
+        if b.dtype() != a.dtype() {
+            b = b.to_dtype(a.dtype())?;
+        }
+        Ok(self.compute(&a, &b)?.into())
+    }
+
+    fn reverse(&self, sweep: &Reverse) -> OpResult<Vec<Option<Tensor>>> {
+        let cotangent = sweep.cotangent()?;
+        let a = with_rank(sweep.input(0)?, self.rank)?;
+        let b = with_rank(sweep.input(1)?, self.rank)?;
+        let slopes = self.slopes(&a, &b, &sweep.outputs[0])?;
+        let mut result = vec![None, None];
+        for (k, slope) in slopes.into_iter().enumerate().filter(|(k, _)| sweep.wants(*k)) {
+            let back = match slope {
+                Some(slope) => sweep.times(cotangent, &slope)?,
+                None => cotangent.clone(),
+            };
+            result[k] = Some(sum_to(&back, sweep.shape(k)?)?);
+        }
+        Ok(result)
+    }
+}
+
+/// a^b; the common whole and half exponents exactly and for negative a, which exp(b log a) is not.
+fn power(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    if b.elem_count() == 1 {
+        let exponent = b.flatten_all()?.to_dtype(DType::F64)?.to_vec1::<f64>()?[0];
+        let shape = a.broadcast_mul(&b.to_dtype(a.dtype())?)?.shape().clone();
+        return uniform_power(a, exponent)?.reshape(shape);
+    }
+    if !a.dtype().is_float() {
+        let (a, b) = (a.to_dtype(DType::F64)?, b.to_dtype(DType::F64)?);
+        return signed_power(&a, &b)?.round()?.to_dtype(DType::I64);
+    }
+    signed_power(a, &b.to_dtype(a.dtype())?)
+}
+
+fn uniform_power(a: &Tensor, exponent: f64) -> Result<Tensor> {
+    match exponent {
+        0.0 => a.ones_like(),
+        1.0 => Ok(a.clone()),
+        2.0 => a.mul(a),
+        3.0 => a.mul(a)?.mul(a),
+        4.0 => a.mul(a)?.mul(&a.mul(a)?),
+        0.5 => a.sqrt(),
+        -0.5 => a.sqrt()?.recip(),
+        -1.0 => a.recip(),
+        -2.0 => a.mul(a)?.recip(),
+        other => a.powf(other),
+    }
+}
+
+/// a^b for whole b also where a < 0.
+fn signed_power(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let shape = a.broadcast_add(b)?.shape().clone();
+    let (a, b) = (a.broadcast_as(&shape)?.contiguous()?, b.broadcast_as(&shape)?.contiguous()?);
+    let zero = a.eq(0.0)?;
+    let base = zero.where_cond(&a.ones_like()?, &a.abs()?)?;
+    let size = (base.log()? * &b)?.exp()?;
+    let odd = (&b - ((&b * 0.5)?.floor()? * 2.0)?)?;
+    let negative = mask(&a, |a| a.lt(0.0))?;
+    let sign = ((negative * odd)? * -2.0)?.affine(1.0, 1.0)?;
+    let value = (size * sign)?;
+    let at_zero = mask(&b, |b| b.eq(0.0))?;
+    zero.where_cond(&at_zero, &value)
+}
+
+fn truncate(x: &Tensor) -> Result<Tensor> {
+    x.ge(0.0)?.where_cond(&x.floor()?, &x.ceil()?)
+}
+
+/// a − b·⌊a/b⌋, or a − b·trunc(a/b).
+fn remainder(a: &Tensor, b: &Tensor, truncated: bool) -> Result<Tensor> {
+    let kind = a.dtype();
+    let (a, b) = (a.to_dtype(DType::F64)?, b.to_dtype(DType::F64)?);
+    let quotient = a.broadcast_div(&b)?;
+    let whole = if truncated { truncate(&quotient)? } else { quotient.floor()? };
+    a.broadcast_sub(&whole.broadcast_mul(&b)?)?.to_dtype(kind)
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Fold {
+    Sum,
+    Mean,
+    Min,
+    Max,
+}
+
+/// Any number of operands, broadcast against each other and folded.
+#[derive(Debug)]
+struct Variadic {
+    fold: Fold,
+    rank: usize,
+}
+
+impl Variadic {
+    fn build(setup: &Setup, fold: Fold) -> OpResult<Box<dyn Operator>> {
+        let mut shape = setup.shape(0)?.to_vec();
+        for k in 1..setup.operands.len() {
+            shape = broadcast_shape(&shape, setup.shape(k)?)?;
+        }
+        Ok(Box::new(Self { fold, rank: shape.len() }))
+    }
+}
+
+impl Operator for Variadic {
+    fn forward(&self, inputs: &Inputs) -> OpResult<Forward> {
+        let mut total = with_rank(required(inputs, 0)?, self.rank)?;
+        for k in 1..inputs.len() {
+            let next = with_rank(required(inputs, k)?, self.rank)?;
+            total = match self.fold {
+                Fold::Sum | Fold::Mean => total.broadcast_add(&next)?,
+                Fold::Min => total.broadcast_minimum(&next)?,
+                Fold::Max => total.broadcast_maximum(&next)?,
+            };
+        }
+        if self.fold == Fold::Mean {
+            total = (total / inputs.len() as f64)?;
+        }
+        Ok(total.into())
+    }
+
+    fn reverse(&self, sweep: &Reverse) -> OpResult<Vec<Option<Tensor>>> {
+        let cotangent = sweep.cotangent()?;
+        let count = sweep.inputs.len();
+        let mut result = vec![None; count];
+        // The first operand that attains the extremum takes the whole cotangent.
+        let mut taken: Option<Tensor> = None;
+        for (k, slot) in result.iter_mut().enumerate() {
+            let back = match self.fold {
+                Fold::Sum => cotangent.clone(),
+                Fold::Mean => (cotangent / count as f64)?,
+                Fold::Min | Fold::Max => {
+                    let x = with_rank(sweep.input(k)?, self.rank)?;
+                    let y = &sweep.outputs[0];
+                    let mut here = mask(&x.broadcast_sub(y)?, |gap| gap.eq(0.0))?;
+                    if let Some(taken) = &taken {
+                        here = (&here * (1.0 - taken)?)?;
+                    }
+                    taken = Some(match taken {
+                        Some(taken) => (taken + &here)?,
+                        None => here.clone(),
+                    });
+                    sweep.times(cotangent, &here)?
+                }
+            };
+            if sweep.wants(k) {
+                *slot = Some(sum_to(&back, sweep.shape(k)?)?);
+            }
+        }
+        Ok(result)
+    }
+}
+
+/// min(max(x, low), high); bounds are constants.
+#[derive(Debug)]
+struct Clip {
+    low: f64,
+    high: f64,
+}
+
+impl Clip {
+    fn build(setup: &Setup) -> OpResult<Box<dyn Operator>> {
+        let bound = |name: &str, k: usize, default: f64| -> OpResult<f64> {
+            if setup.attributes.has(name) {
+                return setup.attributes.float(name, default);
+            }
+            Ok(setup.constant_floats(k)?.and_then(|v| v.first().copied()).unwrap_or(default))
+        };
+        let low = bound("min", 1, f64::NEG_INFINITY)?;
+        let high = bound("max", 2, f64::INFINITY)?;
+        Ok(Box::new(Self { low, high }))
+    }
+}
+
+impl Operator for Clip {
+    fn forward(&self, inputs: &Inputs) -> OpResult<Forward> {
+        let x = required(inputs, 0)?;
+        let mut y = x.clone();
+        if self.low > f64::NEG_INFINITY {
+            y = y.maximum(self.low)?;
+        }
+        if self.high < f64::INFINITY {
+            y = y.minimum(self.high)?;
+        }
+        Ok(y.into())
+    }
+
+    fn reverse(&self, sweep: &Reverse) -> OpResult<Vec<Option<Tensor>>> {
+        let x = sweep.input(0)?;
+        let mut inside = x.ones_like()?;
+        if self.low > f64::NEG_INFINITY {
+            inside = (inside * mask(x, |x| x.gt(self.low))?)?;
+        }
+        if self.high < f64::INFINITY {
+            inside = (inside * mask(x, |x| x.lt(self.high))?)?;
+        }
+        let mut result = vec![None; sweep.inputs.len()];
+        result[0] = Some(sweep.times(sweep.cotangent()?, &inside)?);
+        Ok(result)
+    }
+}
+
+/// condition ? a : b.
+#[derive(Debug)]
+struct Where {
+    shape: Vec<usize>,
+}
+
+impl Where {
+    fn build(setup: &Setup) -> OpResult<Box<dyn Operator>> {
+        let shape = broadcast_shape(setup.shape(0)?, setup.shape(1)?)?;
+        let shape = broadcast_shape(&shape, setup.shape(2)?)?;
+        if setup.operand(1)?.dtype != setup.operand(2)?.dtype {
+            fail!("the two choices have different element types");
+        }
+        Ok(Box::new(Self { shape }))
+    }
+}
+
+impl Operator for Where {
+    fn forward(&self, inputs: &Inputs) -> OpResult<Forward> {
+        let parts = [required(inputs, 0)?, required(inputs, 1)?, required(inputs, 2)?];
+        let lead = parts.iter().map(|t| t.dims()[0]).max().unwrap_or(1);
+        let mut full = Vec::with_capacity(3);
+        for part in parts {
+            full.push(crate::tensor::expand_to(part, lead, &self.shape)?.contiguous()?);
+        }
+        Ok(full[0].where_cond(&full[1], &full[2])?.into())
+    }
+
+    fn reverse(&self, sweep: &Reverse) -> OpResult<Vec<Option<Tensor>>> {
+        let cotangent = sweep.cotangent()?;
+        let chosen = with_rank(sweep.input(0)?, self.shape.len())?.to_dtype(cotangent.dtype())?;
+        debug_assert_eq!(example_shape(cotangent), self.shape);
+        let mut result = vec![None, None, None];
+        if sweep.wants(1) {
+            result[1] = Some(sum_to(&sweep.times(cotangent, &chosen)?, sweep.shape(1)?)?);
+        }
+        if sweep.wants(2) {
+            let other = (1.0 - chosen)?;
+            result[2] = Some(sum_to(&sweep.times(cotangent, &other)?, sweep.shape(2)?)?);
+        }
+        Ok(result)
+    }
+}

@@ -1,0 +1,350 @@
+//! Conv and ConvTranspose in one, two or three dimensions, as unfold and a matrix product.
+//!
+//! The unfolded input of Conv is the factor a of its weight's gradient, and the cotangent is δ; in
+//! ConvTranspose the input is a and the unfolded cotangent is δ.
+
+use candle_core::Tensor;
+
+use super::{Build, Forward, Inputs, Operator, Reverse, Setup, required};
+use crate::error::{OpResult, fail};
+use crate::factor::{Factor, FactorShape, Order};
+use crate::tensor::{Axis, Fold, Padding, Unfold, Window, checked_count, lead_shape, matmul, sum_axes};
+
+pub(super) const OPERATORS: &[(&str, Build)] = &[
+    ("Conv", |s| Convolution::build(s, Direction::Forward)),
+    ("ConvTranspose", |s| Convolution::build(s, Direction::Transposed)),
+];
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Direction {
+    Forward,
+    Transposed,
+}
+
+/// A convolution, or its transpose.
+///
+/// `window` slides over the larger side: the input of Conv, the output of ConvTranspose. Per group,
+/// `rows` is the number of rows of the unfolded larger side (channels × kernel elements) and
+/// `channels` the number of channels of the other side.
+#[derive(Debug)]
+struct Convolution {
+    direction: Direction,
+    window: Window,
+    /// Images per example (the graph's own batch axis, one in nearly every file).
+    images: usize,
+    groups: usize,
+    rows: usize,
+    channels: usize,
+    in_channels: usize,
+    out_shape: Vec<usize>,
+    bias: bool,
+}
+
+impl Convolution {
+    fn build(setup: &Setup, direction: Direction) -> OpResult<Box<dyn Operator>> {
+        let (x, w) = (setup.shape(0)?.to_vec(), setup.shape(1)?.to_vec());
+        if x.len() < 3 || x.len() != w.len() {
+            fail!("an input of shape {x:?} does not go with a weight of shape {w:?}");
+        }
+        if !setup.operand(1)?.shared {
+            fail!("a weight that depends on the example is not supported");
+        }
+        let group = setup.attributes.int("group", 1)?;
+        let groups = usize::try_from(group).unwrap_or(0);
+        let (spatial, kernel) = (&x[2..], &w[2..]);
+        let window = match direction {
+            Direction::Forward => Window::read(setup.attributes, spatial, Some(kernel))?,
+            Direction::Transposed => transposed_window(setup, spatial, kernel)?,
+        };
+        let elements = window.kernel_count();
+        let fits = groups > 0 && x[1] % groups == 0 && w[0] % groups == 0;
+        let (out_channels, rows, channels, agree) = match (direction, fits) {
+            (_, false) => (0, 0, 0, false),
+            (Direction::Forward, _) => {
+                (w[0], w[1] * elements, w[0] / groups, w[1] * groups == x[1])
+            }
+            (Direction::Transposed, _) => {
+                (w[1] * groups, w[1] * elements, w[0] / groups, w[0] == x[1])
+            }
+        };
+        if !agree {
+            fail!("an input of shape {x:?} does not go with a weight of shape {w:?} and group {group}");
+        }
+        let bias = setup.has(2);
+        if bias && setup.shape(2)? != [out_channels] {
+            fail!("a bias of shape {:?} does not go with {out_channels} channels", setup.shape(2)?);
+        }
+        let spatial_out = match direction {
+            Direction::Forward => window.out_shape(),
+            Direction::Transposed => window.in_shape(),
+        };
+        let mut out_shape = vec![x[0], out_channels];
+        out_shape.extend(spatial_out);
+        checked_count(&out_shape)?;
+        checked_count(&[x[0], groups, rows, window.out_count()])?;
+        let (images, in_channels) = (x[0], x[1]);
+        Ok(Box::new(Self {
+            direction,
+            window,
+            images,
+            groups,
+            rows,
+            channels,
+            in_channels,
+            out_shape,
+            bias,
+        }))
+    }
+
+    /// `[M, C, *]` or any equal count, as one matrix per image and group: `[M, G, r, T]`.
+    fn by_group(&self, x: &Tensor, images: usize, r: usize) -> OpResult<Tensor> {
+        Ok(x.reshape((images, self.groups, r, x.elem_count() / (images * self.groups * r).max(1)))?)
+    }
+
+    /// The larger side unfolded: `[M, G, rows, T]`.
+    fn unfold(&self, x: &Tensor, images: usize, channels: usize) -> OpResult<Tensor> {
+        let mut shape = vec![images, channels];
+        shape.extend(self.window.in_shape());
+        let x = x.reshape(shape)?;
+        let columns = if self.window.is_pointwise() { x } else { Unfold(self.window.clone()).apply(&x)? };
+        self.by_group(&columns, images, self.rows)
+    }
+
+    /// The transpose of [`Self::unfold`]: `[M, G, rows, T]` → `[M, C, *]`.
+    fn fold(&self, columns: &Tensor) -> OpResult<Tensor> {
+        let (images, groups, rows, positions) = columns.dims4()?;
+        let columns = columns.reshape((images, groups * rows, positions))?;
+        if self.window.is_pointwise() {
+            let mut shape = vec![images, groups * rows];
+            shape.extend(self.window.in_shape());
+            return Ok(columns.reshape(shape)?);
+        }
+        Ok(Fold(self.window.clone()).apply(&columns)?)
+    }
+
+    /// The weight as `[G, channels, rows]`: it takes unfolded columns to the smaller side.
+    fn weight(&self, w: &Tensor) -> OpResult<Tensor> {
+        Ok(w.reshape((self.groups, self.channels, self.rows))?)
+    }
+
+    /// The weight `[G, r, c]` (or transposed) times columns `[M, G, c, T]`.
+    fn apply(&self, weight: &Tensor, columns: &Tensor) -> OpResult<Tensor> {
+        let (images, groups, inner, positions) = columns.dims4()?;
+        let (_, r, _) = weight.dims3()?;
+        if groups == 1 {
+            let columns = columns.reshape((images, inner, positions))?;
+            let weight = weight.broadcast_as((images, r, inner))?;
+            return Ok(matmul(&weight, &columns)?.reshape((images, 1, r, positions))?);
+        }
+        if inner == 1 || r == 1 {
+            return self.thin(weight, columns);
+        }
+        // Groups become the batch of one product each: [G, r, c] · [G, c, M·T].
+        let columns = columns.permute((1, 2, 0, 3))?.reshape((groups, inner, images * positions))?;
+        let product = matmul(&weight.contiguous()?, &columns)?;
+        let product = product.reshape((groups, r, images, positions))?;
+        Ok(product.permute((2, 0, 1, 3))?.contiguous()?)
+    }
+
+    /// Depthwise products, one row or one column per group: a broadcast product and a sum.
+    fn thin(&self, weight: &Tensor, columns: &Tensor) -> OpResult<Tensor> {
+        let inner = columns.dims()[2];
+        let product = |k: usize| -> OpResult<Tensor> {
+            let w = weight.narrow(2, k, 1)?.unsqueeze(0)?;
+            Ok(columns.narrow(2, k, 1)?.broadcast_mul(&w)?)
+        };
+        let mut total = product(0)?;
+        for k in 1..inner {
+            total = (total + product(k)?)?;
+        }
+        Ok(total)
+    }
+
+    fn positions(&self) -> usize {
+        self.window.out_count()
+    }
+}
+
+impl Operator for Convolution {
+    fn forward(&self, inputs: &Inputs) -> OpResult<Forward> {
+        let (x, w) = (required(inputs, 0)?, self.weight(required(inputs, 1)?)?);
+        let lead = x.dims()[0];
+        let images = lead * self.images;
+        let x = x.contiguous()?;
+        let (y, saved) = match self.direction {
+            Direction::Forward => {
+                let columns = self.unfold(&x, images, self.in_channels)?;
+                (self.apply(&w, &columns)?, vec![columns])
+            }
+            Direction::Transposed => {
+                let x = self.by_group(&x, images, self.channels)?;
+                (self.fold(&self.apply(&w.transpose(1, 2)?, &x)?)?, Vec::new())
+            }
+        };
+        let mut y = y.reshape(lead_shape(lead, &self.out_shape))?;
+        if self.bias {
+            let mut shape = vec![1; self.out_shape.len() + 1];
+            shape[2] = self.out_shape[1];
+            let bias = required(inputs, 2)?;
+            if bias.dims()[0] != 1 {
+                fail!("a bias that depends on the example is not supported");
+            }
+            y = y.broadcast_add(&bias.reshape(shape)?)?;
+        }
+        Ok(Forward { outputs: vec![y], saved })
+    }
+
+    fn reverse(&self, sweep: &Reverse) -> OpResult<Vec<Option<Tensor>>> {
+        let cotangent = sweep.cotangent()?;
+        let rows = sweep.batch * sweep.width;
+        let mut result = vec![None; sweep.inputs.len()];
+        if sweep.wants(0) {
+            let w = self.weight(sweep.input(1)?)?;
+            let images = rows * self.images;
+            let back = match self.direction {
+                Direction::Forward => {
+                    let dy = self.by_group(cotangent, images, self.channels)?;
+                    self.fold(&self.apply(&w.transpose(1, 2)?, &dy)?)?
+                }
+                Direction::Transposed => {
+                    self.apply(&w, &self.unfold(&cotangent.contiguous()?, images, self.out_shape[1])?)?
+                }
+            };
+            result[0] = Some(back.reshape(lead_shape(rows, sweep.shape(0)?))?);
+        }
+        if sweep.wants(1) {
+            let dense = self.factor(1, sweep)?.to_dense()?;
+            result[1] = Some(dense.reshape(lead_shape(rows, sweep.shape(1)?))?);
+        }
+        if sweep.wants(2) {
+            let axes: Vec<usize> =
+                (1..=self.out_shape.len()).filter(|axis| *axis != 2).collect();
+            let summed = sum_axes(cotangent, &axes)?;
+            result[2] = Some(summed.reshape((rows, self.out_shape[1]))?);
+        }
+        Ok(result)
+    }
+
+    fn factor_shape(&self, operand: usize) -> Option<FactorShape> {
+        let positions = self.images * self.positions();
+        let groups = self.groups;
+        (operand == 1).then_some(match self.direction {
+            Direction::Forward => FactorShape::Outer {
+                groups,
+                positions,
+                input: self.rows,
+                cotangent: self.channels,
+                order: Order::CotangentFirst,
+            },
+            Direction::Transposed => FactorShape::Outer {
+                groups,
+                positions,
+                input: self.channels,
+                cotangent: self.rows,
+                order: Order::InputFirst,
+            },
+        })
+    }
+
+    fn factor(&self, _operand: usize, sweep: &Reverse) -> OpResult<Factor> {
+        let (batch, width) = (sweep.batch, sweep.width);
+        let images = batch * width * self.images;
+        let cotangent = sweep.cotangent()?.contiguous()?;
+        let x = sweep.input(0)?.contiguous()?;
+        let (input, delta, order) = match self.direction {
+            Direction::Forward => {
+                let columns = match sweep.saved.first() {
+                    Some(columns) => columns.clone(),
+                    None => self.unfold(&x, x.dims()[0] * self.images, self.in_channels)?,
+                };
+                let delta = self.by_group(&cotangent, images, self.channels)?;
+                (columns, delta, Order::CotangentFirst)
+            }
+            Direction::Transposed => {
+                let x = self.by_group(&x, x.dims()[0] * self.images, self.channels)?;
+                (x, self.unfold(&cotangent, images, self.out_shape[1])?, Order::InputFirst)
+            }
+        };
+        Ok(Factor::Outer {
+            input: self.gather(&input, batch)?,
+            cotangent: self.gather(&delta, batch * width)?.unsqueeze(0)?.reshape((
+                batch,
+                width,
+                self.groups,
+                self.images * self.positions(),
+                delta.dims()[2],
+            ))?,
+            order,
+        })
+    }
+}
+
+impl Convolution {
+    /// `[rows·images, G, r, T]` → `[rows, G, images·T, r]`, repeating what all examples share.
+    fn gather(&self, x: &Tensor, rows: usize) -> OpResult<Tensor> {
+        let (all, groups, r, positions) = x.dims4()?;
+        let lead = all / self.images;
+        let x = if self.images == 1 {
+            x.transpose(2, 3)?
+        } else {
+            let x = x.reshape((lead, self.images, groups, r, positions))?;
+            x.permute((0, 2, 1, 4, 3))?.reshape((lead, groups, self.images * positions, r))?
+        };
+        if lead == rows {
+            return Ok(x);
+        }
+        Ok(x.broadcast_as((rows, groups, self.images * positions, r))?)
+    }
+}
+
+/// The window of ConvTranspose slides over the output.
+fn transposed_window(setup: &Setup, spatial: &[usize], kernel: &[usize]) -> OpResult<Window> {
+    use crate::tensor::window_sizes as sizes;
+    let attributes = setup.attributes;
+    let rank = spatial.len();
+    let list = |name: &str, default: i64, least: i64| -> OpResult<Vec<usize>> {
+        let values = attributes.ints(name)?.unwrap_or_else(|| vec![default; rank]);
+        sizes(name, &values, rank, least)
+    };
+    let (strides, dilations) = (list("strides", 1, 1)?, list("dilations", 1, 1)?);
+    let extra = list("output_padding", 0, 0)?;
+    let wanted = match attributes.ints("output_shape")? {
+        Some(shape) => {
+            let tail = shape[shape.len().saturating_sub(rank)..].to_vec();
+            Some(sizes("output_shape", &tail, rank, 1)?)
+        }
+        None => None,
+    };
+    let padding = Padding::read(attributes, rank)?;
+    let mut axes = Vec::with_capacity(rank);
+    for i in 0..rank {
+        let reach = dilations[i] * (kernel[i] - 1) + 1;
+        let whole = strides[i] * (spatial[i].max(1) - 1) + extra[i] + reach;
+        let same = matches!(padding, Padding::SameUpper | Padding::SameLower);
+        let target = match &wanted {
+            Some(shape) => Some(shape[i]),
+            None => same.then(|| strides[i] * spatial[i]),
+        };
+        let (size, before, after) = match (target, &padding) {
+            (Some(size), padding) => {
+                let total = whole.saturating_sub(size);
+                let (less, more) = (total / 2, total - total / 2);
+                match padding {
+                    Padding::SameUpper => (size, less, more),
+                    _ => (size, more, less),
+                }
+            }
+            (None, Padding::Explicit(pads)) => {
+                let (before, after) = (pads[i], pads[i + rank]);
+                match whole.checked_sub(before + after).filter(|size| *size > 0) {
+                    Some(size) => (size, before, after),
+                    None => fail!("pads {pads:?} leave nothing of {whole} elements"),
+                }
+            }
+            (None, _) => (whole, 0, 0),
+        };
+        let (kernel, stride, dilation, out) = (kernel[i], strides[i], dilations[i], spatial[i]);
+        axes.push(Axis { size, kernel, stride, dilation, before, after, out });
+    }
+    Ok(Window { axes })
+}

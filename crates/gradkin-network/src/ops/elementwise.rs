@@ -1,0 +1,35 @@
+//! Functions of one number applied to every element, and their derivative.
+
+use candle_core::Tensor;
+
+use super::{Forward, Inputs, Operator, Reverse, required};
+use crate::error::OpResult;
+
+/// y = f(x), element by element. `f` and `df` get the operator's numbers (slopes, thresholds).
+pub(super) struct Elementwise {
+    pub(super) name: &'static str,
+    pub(super) numbers: Vec<f64>,
+    pub(super) f: fn(&Tensor, &[f64]) -> candle_core::Result<Tensor>,
+    /// f'(x) from x and y; `None` where f is flat almost everywhere (Sign, Floor …).
+    pub(super) df: Option<fn(&Tensor, &Tensor, &[f64]) -> candle_core::Result<Tensor>>,
+}
+
+impl std::fmt::Debug for Elementwise {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{}{:?}", self.name, self.numbers)
+    }
+}
+
+impl Operator for Elementwise {
+    fn forward(&self, inputs: &Inputs) -> OpResult<Forward> {
+        Ok((self.f)(required(inputs, 0)?, &self.numbers)?.into())
+    }
+
+    fn reverse(&self, sweep: &Reverse) -> OpResult<Vec<Option<Tensor>>> {
+        let Some(df) = self.df else {
+            return Ok(vec![Some(sweep.cotangent()?.zeros_like()?)]);
+        };
+        let slope = df(sweep.input(0)?, &sweep.outputs[0], &self.numbers)?;
+        Ok(vec![Some(sweep.times(sweep.cotangent()?, &slope)?)])
+    }
+}

@@ -1,0 +1,269 @@
+//! The operators. To add one, write a struct with a forward and a reverse rule in the family's file
+//! and a line in that family's `OPERATORS` table; if it holds a weight that meets its input in a
+//! product, give the factor too.
+//!
+//! Each operator is built for one example: its shapes are known, its shape-like inputs (axes, target
+//! shapes, pads) are already numbers. At run time every tensor carries a leading axis of examples
+//! (see [`crate::tensor`]), so an operator shifts its axes by one and never mixes examples. That is
+//! why a file exported with a batch of one, or with it baked into a Reshape, runs at any batch.
+
+mod activation;
+mod arithmetic;
+mod convolution;
+mod elementwise;
+mod indexing;
+mod linear;
+mod normalization;
+mod pooling;
+mod reduction;
+mod shape;
+mod softmax;
+
+use std::fmt::Debug;
+
+use candle_core::{DType, Tensor};
+
+use crate::error::{OpResult, OperatorError, fail};
+use crate::factor::{Factor, FactorShape};
+use crate::onnx::Attributes;
+use crate::tensor;
+
+/// What a forward step leaves behind.
+pub(crate) struct Forward {
+    /// One tensor `[L, *shape]` per output.
+    pub(crate) outputs: Vec<Tensor>,
+    /// Whatever the reverse rule wants to find again (an unfolded input, positions of maxima).
+    pub(crate) saved: Vec<Tensor>,
+}
+
+impl From<Tensor> for Forward {
+    fn from(output: Tensor) -> Self {
+        Self { outputs: vec![output], saved: Vec::new() }
+    }
+}
+
+/// The inputs of a node at run time; an optional input that is absent is `None`.
+pub(crate) type Inputs<'a> = [Option<&'a Tensor>];
+
+/// One node's computation, forward and backward.
+pub(crate) trait Operator: Debug + Send + Sync {
+    /// Compute the outputs from inputs `[L, *shape]`, L being the batch or one.
+    fn forward(&self, inputs: &Inputs) -> OpResult<Forward>;
+
+    /// Cotangents `[B·d, *shape]` of the wanted inputs, given those of the outputs.
+    ///
+    /// Whatever is not wanted may be left `None`. An input that has no example axis still gets one
+    /// cotangent per example.
+    fn reverse(&self, sweep: &Reverse) -> OpResult<Vec<Option<Tensor>>>;
+
+    /// The form in which the gradient of input `operand` can be had without writing it out.
+    fn factor_shape(&self, _operand: usize) -> Option<FactorShape> {
+        None
+    }
+
+    /// That gradient. Called only where [`Operator::factor_shape`] gives a shape.
+    fn factor(&self, operand: usize, _sweep: &Reverse) -> OpResult<Factor> {
+        fail!("input {operand} has no factor")
+    }
+
+    /// Whether the outputs hold entries of input 0, moved but unchanged (Reshape, Slice …).
+    fn moves_entries(&self) -> bool {
+        false
+    }
+
+    /// Whether only the type or shape of input `operand` matters.
+    fn ignores(&self, _operand: usize) -> bool {
+        false
+    }
+
+    /// Whether the outputs depend on the shape of the input only.
+    fn reads_shape_only(&self) -> bool {
+        false
+    }
+}
+
+/// What a reverse rule works with.
+pub(crate) struct Reverse<'a> {
+    /// The inputs of the forward step.
+    pub(crate) inputs: &'a Inputs<'a>,
+    /// Its outputs.
+    pub(crate) outputs: &'a [Tensor],
+    /// What it saved.
+    pub(crate) saved: &'a [Tensor],
+    /// `[B·d, *shape]` per output; `None` where nothing came back.
+    pub(crate) cotangents: &'a [Option<Tensor>],
+    /// Which inputs need a cotangent.
+    pub(crate) wanted: &'a [bool],
+    /// Number of examples B.
+    pub(crate) batch: usize,
+    /// Number of outputs d.
+    pub(crate) width: usize,
+}
+
+impl Reverse<'_> {
+    /// Input `k`, which must be present.
+    pub(crate) fn input(&self, k: usize) -> OpResult<&Tensor> {
+        required(self.inputs, k)
+    }
+
+    /// The example shape of input `k`.
+    pub(crate) fn shape(&self, k: usize) -> OpResult<&[usize]> {
+        Ok(tensor::example_shape(self.input(k)?))
+    }
+
+    /// The cotangent of output 0.
+    pub(crate) fn cotangent(&self) -> OpResult<&Tensor> {
+        self.cotangent_of(0)?.ok_or_else(|| OperatorError::Message("no cotangent came back".into()))
+    }
+
+    /// The cotangent of output `k`, if any came back.
+    pub(crate) fn cotangent_of(&self, k: usize) -> OpResult<Option<&Tensor>> {
+        Ok(self.cotangents.get(k).and_then(Option::as_ref))
+    }
+
+    pub(crate) fn wants(&self, k: usize) -> bool {
+        self.wanted.get(k).copied().unwrap_or(false)
+    }
+
+    /// `[B·d, *s]` → `[B, d, *s]`.
+    pub(crate) fn by_example(&self, cotangent: &Tensor) -> OpResult<Tensor> {
+        let mut shape = vec![self.batch, self.width];
+        shape.extend(tensor::example_shape(cotangent));
+        Ok(cotangent.reshape(shape)?)
+    }
+
+    /// Cotangent `[B·d, *s]` times a value `[L, *s']` that broadcasts to it.
+    pub(crate) fn times(&self, cotangent: &Tensor, value: &Tensor) -> OpResult<Tensor> {
+        let shape = tensor::example_shape(cotangent);
+        let value = tensor::with_rank(value, shape.len())?;
+        let product = if value.dims()[1..] == *shape {
+            let count: usize = shape.iter().product();
+            let cotangent = cotangent.reshape((self.batch, self.width, count))?;
+            cotangent.broadcast_mul(&value.reshape((value.dims()[0], 1, count))?)?
+        } else {
+            self.by_example(cotangent)?.broadcast_mul(&value.unsqueeze(1)?)?
+        };
+        Ok(product.reshape(cotangent.shape())?)
+    }
+}
+
+/// Input `k` of a forward step, which must be present.
+pub(crate) fn required<'a>(inputs: &'a Inputs, k: usize) -> OpResult<&'a Tensor> {
+    match inputs.get(k).copied().flatten() {
+        Some(input) => Ok(input),
+        None => fail!("input {k} is missing"),
+    }
+}
+
+/// What is known of a node's input when the operator is built.
+#[derive(Debug, Clone)]
+pub(crate) struct Operand {
+    /// Shape for one example, the graph's own batch axis (of size one) included.
+    pub(crate) shape: Vec<usize>,
+    pub(crate) dtype: DType,
+    /// The value `[1, *shape]` where it depends neither on the example nor on a parameter.
+    pub(crate) constant: Option<Tensor>,
+    /// Whether the value is the same for every example.
+    pub(crate) shared: bool,
+}
+
+/// Everything an operator is built from.
+pub(crate) struct Setup<'a> {
+    pub(crate) operator: &'a str,
+    pub(crate) attributes: &'a Attributes,
+    pub(crate) opset: i64,
+    pub(crate) operands: Vec<Option<Operand>>,
+    pub(crate) outputs: usize,
+    /// The float type of the run.
+    pub(crate) float: DType,
+}
+
+impl Setup<'_> {
+    pub(crate) fn operand(&self, k: usize) -> OpResult<&Operand> {
+        match self.operands.get(k).and_then(Option::as_ref) {
+            Some(operand) => Ok(operand),
+            None => fail!("input {k} is missing"),
+        }
+    }
+
+    pub(crate) fn has(&self, k: usize) -> bool {
+        self.operands.get(k).is_some_and(Option::is_some)
+    }
+
+    pub(crate) fn shape(&self, k: usize) -> OpResult<&[usize]> {
+        Ok(&self.operand(k)?.shape)
+    }
+
+    /// The whole numbers of input `k`, which must not depend on the data; `None` where it is absent.
+    pub(crate) fn constant_ints(&self, k: usize) -> OpResult<Option<Vec<i64>>> {
+        if !self.has(k) {
+            return Ok(None);
+        }
+        let flat = self.constant(k)?.flatten_all()?.to_dtype(DType::I64)?;
+        Ok(Some(flat.to_vec1()?))
+    }
+
+    /// The numbers of input `k` as f64, which must not depend on the data.
+    pub(crate) fn constant_floats(&self, k: usize) -> OpResult<Option<Vec<f64>>> {
+        if !self.has(k) {
+            return Ok(None);
+        }
+        let flat = self.constant(k)?.flatten_all()?.to_dtype(DType::F64)?;
+        Ok(Some(flat.to_vec1()?))
+    }
+
+    pub(crate) fn constant(&self, k: usize) -> OpResult<&Tensor> {
+        match &self.operand(k)?.constant {
+            Some(constant) => Ok(constant),
+            None => fail!("input {k} must be a constant, but it depends on the data"),
+        }
+    }
+
+    /// Axes from an attribute up to some opset and from input `k` after it.
+    pub(crate) fn axes(&self, k: usize) -> OpResult<Option<Vec<i64>>> {
+        match self.attributes.ints("axes")? {
+            Some(axes) => Ok(Some(axes)),
+            None => self.constant_ints(k),
+        }
+    }
+}
+
+type Build = fn(&Setup) -> OpResult<Box<dyn Operator>>;
+
+const FAMILIES: &[&[(&str, Build)]] = &[
+    activation::OPERATORS,
+    arithmetic::OPERATORS,
+    convolution::OPERATORS,
+    indexing::OPERATORS,
+    linear::OPERATORS,
+    normalization::OPERATORS,
+    pooling::OPERATORS,
+    reduction::OPERATORS,
+    shape::OPERATORS,
+    softmax::OPERATORS,
+];
+
+fn find(operator: &str) -> Option<Build> {
+    FAMILIES.iter().flat_map(|f| f.iter()).find(|(name, _)| *name == operator).map(|(_, b)| *b)
+}
+
+/// Whether gradkin knows an operator of ONNX's own domain.
+pub(crate) fn is_known(operator: &str) -> bool {
+    operator == "Constant" || find(operator).is_some()
+}
+
+/// The ONNX operators that gradkin knows, sorted by name.
+pub fn supported_operators() -> Vec<&'static str> {
+    let mut names: Vec<_> = FAMILIES.iter().flat_map(|f| f.iter()).map(|(name, _)| *name).collect();
+    names.push("Constant");
+    names.sort_unstable();
+    names
+}
+
+/// Build the operator of a node.
+pub(crate) fn build(setup: &Setup) -> OpResult<Box<dyn Operator>> {
+    match find(setup.operator) {
+        Some(build) => build(setup),
+        None => fail!("the operator is unknown"),
+    }
+}

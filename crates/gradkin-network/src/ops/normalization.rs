@@ -1,0 +1,279 @@
+//! Normalisation: BatchNormalization as at inference, and the family that centres and scales rows
+//! of each example (Layer, Instance, Group, RMS). Scales and biases are parameters; running
+//! statistics and epsilons are not.
+
+use candle_core::Tensor;
+
+use super::{Build, Forward, Inputs, Operator, Reverse, Setup, required};
+use crate::error::{OpResult, fail};
+use crate::tensor::{axis_of, broadcast_shape, lead_shape, sum_to};
+
+pub(super) const OPERATORS: &[(&str, Build)] = &[
+    ("BatchNormalization", BatchNormalization::build),
+    ("LayerNormalization", |s| Normalization::layer(s, true)),
+    ("RMSNormalization", |s| Normalization::layer(s, false)),
+    ("SimplifiedLayerNormalization", |s| Normalization::layer(s, false)),
+    ("InstanceNormalization", Normalization::instance),
+    ("GroupNormalization", Normalization::group),
+];
+
+/// `[L, C]` → `[L, 1, C, 1…]`, to meet `[L, N, C, *]`.
+fn per_channel(x: &Tensor, rank: usize) -> OpResult<Tensor> {
+    let mut shape = vec![x.dims()[0]];
+    shape.extend(channel_shape(x.dims()[1], rank));
+    Ok(x.reshape(shape)?)
+}
+
+/// The example shape `[1, C, 1…]`.
+fn channel_shape(channels: usize, rank: usize) -> Vec<usize> {
+    let mut shape = vec![1; rank];
+    shape[1] = channels;
+    shape
+}
+
+/// y = (x − mean) / √(variance + ε) · scale + bias with stored mean and variance per channel.
+#[derive(Debug)]
+struct BatchNormalization {
+    epsilon: f64,
+    rank: usize,
+    channels: usize,
+}
+
+impl BatchNormalization {
+    fn build(setup: &Setup) -> OpResult<Box<dyn Operator>> {
+        let shape = setup.shape(0)?;
+        if setup.attributes.int("training_mode", 0)? != 0 {
+            fail!("training_mode is on: the model was exported in training mode; export it with model.eval()");
+        }
+        if setup.attributes.int("spatial", 1)? == 0 {
+            fail!("spatial = 0 (one statistic per element) is not supported");
+        }
+        if shape.len() < 2 {
+            fail!("an input of shape {shape:?} has no channel axis");
+        }
+        for k in 1..5 {
+            if setup.shape(k)? != [shape[1]] {
+                fail!("input {k} has shape {:?}; expected [{}]", setup.shape(k)?, shape[1]);
+            }
+        }
+        let epsilon = setup.attributes.float("epsilon", 1e-5)?;
+        Ok(Box::new(Self { epsilon, rank: shape.len(), channels: shape[1] }))
+    }
+
+    /// 1 / √(variance + ε), `[L, 1, C, 1…]`.
+    fn inverse(&self, variance: &Tensor) -> OpResult<Tensor> {
+        per_channel(&(variance + self.epsilon)?.sqrt()?.recip()?, self.rank)
+    }
+}
+
+impl Operator for BatchNormalization {
+    fn forward(&self, inputs: &Inputs) -> OpResult<Forward> {
+        let x = required(inputs, 0)?;
+        let scale = per_channel(required(inputs, 1)?, self.rank)?;
+        let bias = per_channel(required(inputs, 2)?, self.rank)?;
+        let mean = per_channel(required(inputs, 3)?, self.rank)?;
+        let factor = scale.broadcast_mul(&self.inverse(required(inputs, 4)?)?)?;
+        let shift = bias.broadcast_sub(&mean.broadcast_mul(&factor)?)?;
+        Ok(x.broadcast_mul(&factor)?.broadcast_add(&shift)?.into())
+    }
+
+    fn reverse(&self, sweep: &Reverse) -> OpResult<Vec<Option<Tensor>>> {
+        let cotangent = sweep.cotangent()?;
+        let inverse = self.inverse(sweep.input(4)?)?;
+        let rows = sweep.batch * sweep.width;
+        let to_channels = |x: &Tensor| -> OpResult<Tensor> {
+            let summed = sum_to(x, &channel_shape(self.channels, self.rank))?;
+            Ok(summed.reshape((rows, self.channels))?)
+        };
+        let mut result = vec![None; sweep.inputs.len()];
+        if sweep.wants(0) {
+            let scale = per_channel(sweep.input(1)?, self.rank)?;
+            result[0] = Some(sweep.times(cotangent, &scale.broadcast_mul(&inverse)?)?);
+        }
+        if sweep.wants(1) {
+            let mean = per_channel(sweep.input(3)?, self.rank)?;
+            let normal = sweep.input(0)?.broadcast_sub(&mean)?.broadcast_mul(&inverse)?;
+            result[1] = Some(to_channels(&sweep.times(cotangent, &normal)?)?);
+        }
+        if sweep.wants(2) {
+            result[2] = Some(to_channels(cotangent)?);
+        }
+        if sweep.wants(3) || sweep.wants(4) {
+            fail!("the running statistics cannot be differentiated");
+        }
+        Ok(result)
+    }
+}
+
+/// Each row of `size` elements centred (where `centred`) and divided by its deviation, then scaled
+/// and shifted by arrays that broadcast to the input.
+#[derive(Debug)]
+struct Normalization {
+    centred: bool,
+    epsilon: f64,
+    size: usize,
+    /// Example shapes that scale and bias take to meet the input.
+    scale: Vec<usize>,
+    bias: Vec<usize>,
+    /// Where the scale is stored once per group, how many channels share it.
+    repeat: usize,
+}
+
+impl Normalization {
+    fn layer(setup: &Setup, centred: bool) -> OpResult<Box<dyn Operator>> {
+        let shape = setup.shape(0)?;
+        let axis = axis_of(setup.attributes.int("axis", -1)?, shape.len())?;
+        let epsilon = setup.attributes.float("epsilon", 1e-5)?;
+        let broadcast = |k: usize| -> OpResult<Vec<usize>> {
+            if !setup.has(k) {
+                return Ok(Vec::new());
+            }
+            let own = setup.shape(k)?;
+            if broadcast_shape(own, shape)? != shape {
+                fail!("input {k} of shape {own:?} does not broadcast to {shape:?}");
+            }
+            Ok(own.to_vec())
+        };
+        let size = shape[axis..].iter().product();
+        let (scale, bias) = (broadcast(1)?, broadcast(2)?);
+        Ok(Box::new(Self { centred, epsilon, size, scale, bias, repeat: 1 }))
+    }
+
+    fn instance(setup: &Setup) -> OpResult<Box<dyn Operator>> {
+        let channels = setup.shape(0)?.get(1).copied().unwrap_or(0);
+        Self::grouped(setup, channels)
+    }
+
+    fn group(setup: &Setup) -> OpResult<Box<dyn Operator>> {
+        let groups = setup.attributes.int("num_groups", 0)?;
+        Self::grouped(setup, usize::try_from(groups).unwrap_or(0))
+    }
+
+    fn grouped(setup: &Setup, groups: usize) -> OpResult<Box<dyn Operator>> {
+        let shape = setup.shape(0)?;
+        if shape.len() < 3 {
+            fail!("an input of shape {shape:?} has no spatial axes");
+        }
+        let channels = shape[1];
+        if groups == 0 || channels % groups != 0 {
+            fail!("{channels} channels do not split into {groups} groups");
+        }
+        // Opset 18 stores one scale per group, later opsets one per channel.
+        let stored = setup.shape(1)?.first().copied().unwrap_or(0);
+        let repeat = if stored == channels { 1 } else { channels / groups };
+        for k in 1..3 {
+            if setup.shape(k)? != [channels / repeat] {
+                fail!("input {k} has shape {:?}; expected [{channels}]", setup.shape(k)?);
+            }
+        }
+        let epsilon = setup.attributes.float("epsilon", 1e-5)?;
+        let size = channels / groups * shape[2..].iter().product::<usize>();
+        let own = channel_shape(channels, shape.len());
+        Ok(Box::new(Self { centred: true, epsilon, size, scale: own.clone(), bias: own, repeat }))
+    }
+
+    fn rows(&self, x: &Tensor) -> OpResult<Tensor> {
+        Ok(x.contiguous()?.reshape((x.elem_count() / self.size.max(1), self.size))?)
+    }
+
+    /// A scale or bias in the shape that meets the input.
+    fn spread(&self, x: &Tensor, shape: &[usize]) -> OpResult<Tensor> {
+        let lead = x.dims()[0];
+        let x = if self.repeat == 1 {
+            x.clone()
+        } else {
+            let stored = x.dims()[1];
+            x.unsqueeze(2)?.broadcast_as((lead, stored, self.repeat))?.contiguous()?
+        };
+        Ok(x.reshape(lead_shape(lead, shape))?)
+    }
+
+    /// The transpose of [`Self::spread`] after broadcasting.
+    fn gather(&self, cotangent: &Tensor, shape: &[usize], stored: &[usize]) -> OpResult<Tensor> {
+        let rows = cotangent.dims()[0];
+        let summed = sum_to(cotangent, shape)?;
+        if self.repeat == 1 {
+            return Ok(summed.reshape(lead_shape(rows, stored))?);
+        }
+        let split = summed.reshape((rows, stored[0], self.repeat))?;
+        Ok(split.sum(2)?)
+    }
+}
+
+impl Operator for Normalization {
+    fn forward(&self, inputs: &Inputs) -> OpResult<Forward> {
+        let x = required(inputs, 0)?;
+        let rows = self.rows(x)?;
+        let size = self.size as f64;
+        let centred = if self.centred {
+            rows.broadcast_sub(&(rows.sum_keepdim(1)? / size)?)?
+        } else {
+            rows
+        };
+        let variance = (centred.sqr()?.sum_keepdim(1)? / size)?;
+        let inverse = (variance + self.epsilon)?.sqrt()?.recip()?;
+        let normal = centred.broadcast_mul(&inverse)?;
+        let mut y = normal.reshape(x.shape())?;
+        if let Some(scale) = inputs.get(1).copied().flatten() {
+            let scale = self.spread(scale, &self.scale)?;
+            y = y.broadcast_mul(&crate::tensor::with_rank(&scale, x.rank() - 1)?)?;
+        }
+        if let Some(bias) = inputs.get(2).copied().flatten() {
+            let bias = self.spread(bias, &self.bias)?;
+            y = y.broadcast_add(&crate::tensor::with_rank(&bias, x.rank() - 1)?)?;
+        }
+        let lead = x.dims()[0];
+        let normal = normal.reshape(x.shape())?;
+        let inverse = inverse.reshape((lead, inverse.elem_count() / lead.max(1)))?;
+        Ok(Forward { outputs: vec![y], saved: vec![normal, inverse] })
+    }
+
+    fn reverse(&self, sweep: &Reverse) -> OpResult<Vec<Option<Tensor>>> {
+        let cotangent = sweep.cotangent()?;
+        let (normal, inverse) = (&sweep.saved[0], &sweep.saved[1]);
+        let mut result = vec![None; sweep.inputs.len()];
+        if sweep.wants(0) {
+            let scaled = match sweep.inputs.get(1).copied().flatten() {
+                Some(scale) => sweep.times(cotangent, &self.spread(scale, &self.scale)?)?,
+                None => cotangent.clone(),
+            };
+            result[0] = Some(self.reverse_rows(sweep, &scaled, normal, inverse)?);
+        }
+        if sweep.wants(1) {
+            let back = sweep.times(cotangent, normal)?;
+            result[1] = Some(self.gather(&back, &self.scale, sweep.shape(1)?)?);
+        }
+        if sweep.wants(2) {
+            result[2] = Some(self.gather(cotangent, &self.bias, sweep.shape(2)?)?);
+        }
+        Ok(result)
+    }
+}
+
+impl Normalization {
+    /// dx = (δ − mean δ − n · mean(δ n)) / deviation over every row; uncentred without its mean.
+    fn reverse_rows(
+        &self,
+        sweep: &Reverse,
+        delta: &Tensor,
+        normal: &Tensor,
+        inverse: &Tensor,
+    ) -> OpResult<Tensor> {
+        let size = self.size as f64;
+        let shape = delta.shape();
+        let mean = |x: &Tensor| -> OpResult<Tensor> {
+            let rows = self.rows(x)?;
+            let mean = (rows.sum_keepdim(1)? / size)?;
+            Ok(mean.broadcast_as(rows.shape())?.reshape(shape)?)
+        };
+        let along = mean(&sweep.times(delta, normal)?)?;
+        let mut back = (delta - sweep.times(&along, normal)?)?;
+        if self.centred {
+            back = (back - mean(delta)?)?;
+        }
+        let inverse = inverse.unsqueeze(2)?;
+        let per_row = inverse.broadcast_as((inverse.dims()[0], inverse.dims()[1], self.size))?;
+        let per_row = per_row.reshape(normal.shape())?;
+        sweep.times(&back, &per_row)
+    }
+}

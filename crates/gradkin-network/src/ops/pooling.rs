@@ -1,0 +1,140 @@
+//! MaxPool and AveragePool. The global pools are reductions.
+
+use candle_core::Tensor;
+
+use super::{Build, Forward, Inputs, Operator, Reverse, Setup, required};
+use crate::error::{OpResult, fail};
+use crate::tensor::{Fold, Unfold, Window, lead_shape, max_windows, spread_max, with_rank};
+
+pub(super) const OPERATORS: &[(&str, Build)] =
+    &[("MaxPool", MaxPool::build), ("AveragePool", AveragePool::build)];
+
+/// The window of a pool, and the shape of its input as `[images·channels, 1, *spatial]`.
+#[derive(Debug)]
+struct Geometry {
+    window: Window,
+    planes: usize,
+    out_shape: Vec<usize>,
+}
+
+impl Geometry {
+    fn read(setup: &Setup) -> OpResult<Self> {
+        let x = setup.shape(0)?;
+        if x.len() < 3 {
+            fail!("pooling needs at least three axes but got shape {x:?}");
+        }
+        let window = Window::read(setup.attributes, &x[2..], None)?;
+        if window.axes.iter().any(|a| a.before >= a.kernel * a.dilation || a.after >= a.kernel * a.dilation) {
+            fail!("the padding is wider than the kernel");
+        }
+        let mut out_shape = x[..2].to_vec();
+        out_shape.extend(window.out_shape());
+        Ok(Self { window, planes: x[0] * x[1], out_shape })
+    }
+
+    fn planes(&self, x: &Tensor) -> OpResult<Tensor> {
+        let mut shape = vec![x.dims()[0] * self.planes, 1];
+        shape.extend(self.window.in_shape());
+        Ok(x.contiguous()?.reshape(shape)?)
+    }
+
+    fn finish(&self, pooled: &Tensor, lead: usize) -> OpResult<Tensor> {
+        Ok(pooled.reshape(lead_shape(lead, &self.out_shape))?)
+    }
+}
+
+/// The largest element of every window.
+#[derive(Debug)]
+struct MaxPool(Geometry);
+
+impl MaxPool {
+    fn build(setup: &Setup) -> OpResult<Box<dyn Operator>> {
+        if setup.outputs > 1 {
+            fail!("the positions of the maxima (second output) are not supported");
+        }
+        Ok(Box::new(Self(Geometry::read(setup)?)))
+    }
+}
+
+impl Operator for MaxPool {
+    fn forward(&self, inputs: &Inputs) -> OpResult<Forward> {
+        let x = required(inputs, 0)?;
+        let planes = self.0.planes(x)?;
+        let at = max_windows(&planes, &self.0.window)?;
+        let flat = planes.reshape((planes.dims()[0], 1, self.0.window.in_count()))?;
+        let y = self.0.finish(&flat.gather(&at, 2)?, x.dims()[0])?;
+        let at = at.reshape((x.dims()[0], self.0.planes, self.0.window.out_count()))?;
+        Ok(Forward { outputs: vec![y], saved: vec![at] })
+    }
+
+    fn reverse(&self, sweep: &Reverse) -> OpResult<Vec<Option<Tensor>>> {
+        let rows = sweep.batch * sweep.width;
+        let (planes, out) = (self.0.planes, self.0.window.out_count());
+        let cotangent = sweep.cotangent()?.reshape((rows, planes, out))?;
+        let at = with_rank(&sweep.saved[0], 2)?.broadcast_as((sweep.batch, planes, out))?;
+        let back = spread_max(&cotangent, &at, self.0.window.in_count())?;
+        Ok(vec![Some(back.reshape(lead_shape(rows, sweep.shape(0)?))?)])
+    }
+}
+
+/// The mean of every window, padding counted or not.
+#[derive(Debug)]
+struct AveragePool {
+    geometry: Geometry,
+    /// One over the number of elements that count, per window.
+    weights: Vec<f64>,
+}
+
+impl AveragePool {
+    fn build(setup: &Setup) -> OpResult<Box<dyn Operator>> {
+        let geometry = Geometry::read(setup)?;
+        let padding = setup.attributes.int("count_include_pad", 0)? != 0;
+        let mut weights = vec![1.0];
+        for axis in &geometry.window.axes {
+            let counted = |o: usize| {
+                let padded = axis.size + axis.before + axis.after;
+                let inside = |k: &usize| {
+                    let at = o * axis.stride + k * axis.dilation;
+                    // A last window that ceil_mode lets hang over counts only what lies on
+                    // data or declared padding.
+                    if padding { at < padded } else { axis.position(o, *k).is_some() }
+                };
+                (0..axis.kernel).filter(inside).count().max(1) as f64
+            };
+            weights = weights
+                .iter()
+                .flat_map(|w| (0..axis.out).map(move |o| w / counted(o)))
+                .collect();
+        }
+        Ok(Box::new(Self { geometry, weights }))
+    }
+
+    fn weights(&self, like: &Tensor) -> OpResult<Tensor> {
+        let weights = Tensor::from_slice(&self.weights, (1, 1, self.weights.len()), like.device())?;
+        Ok(weights.to_dtype(like.dtype())?)
+    }
+}
+
+impl Operator for AveragePool {
+    fn forward(&self, inputs: &Inputs) -> OpResult<Forward> {
+        let x = required(inputs, 0)?;
+        let columns = Unfold(self.geometry.window.clone()).apply(&self.geometry.planes(x)?)?;
+        let mut sum = columns.narrow(1, 0, 1)?.contiguous()?;
+        for k in 1..columns.dims()[1] {
+            sum = (sum + columns.narrow(1, k, 1)?)?;
+        }
+        let mean = sum.broadcast_mul(&self.weights(x)?)?;
+        Ok(self.geometry.finish(&mean, x.dims()[0])?.into())
+    }
+
+    fn reverse(&self, sweep: &Reverse) -> OpResult<Vec<Option<Tensor>>> {
+        let rows = sweep.batch * sweep.width;
+        let window = &self.geometry.window;
+        let shape = (rows * self.geometry.planes, 1, window.out_count());
+        let cotangent = sweep.cotangent()?.reshape(shape)?;
+        let share = cotangent.broadcast_mul(&self.weights(&cotangent)?)?;
+        let columns = share.broadcast_as((shape.0, window.kernel_count(), shape.2))?;
+        let back = Fold(window.clone()).apply(&columns)?;
+        Ok(vec![Some(back.reshape(lead_shape(rows, sweep.shape(0)?))?)])
+    }
+}

@@ -1,0 +1,133 @@
+//! Small helpers over candle tensors that all carry a leading axis of examples.
+//!
+//! A *value* has shape `[L, *s]`: `s` is its shape for one example, `L` the number of examples, or
+//! one where the value does not depend on the example (a constant, a weight). A *cotangent* has
+//! shape `[B·d, *s]`, row `b·d + c` belonging to example `b` and output `c`. Linear operators
+//! treat both alike; that is why the two axes travel as one.
+
+mod index;
+mod unfold;
+mod window;
+
+pub(crate) use index::{add_rows, max_windows, spread_max};
+pub(crate) use unfold::{Fold, Unfold};
+pub(crate) use window::{Axis, Padding, Window, sizes as window_sizes};
+
+use candle_core::Tensor;
+
+use crate::error::{OpResult, fail};
+
+/// No single tensor may hold more elements than this; a hostile file could ask for any number.
+pub(crate) const MAX_ELEMENTS: usize = 1 << 33;
+
+/// The shape behind the leading axis.
+pub(crate) fn example_shape(x: &Tensor) -> &[usize] {
+    &x.dims()[1..]
+}
+
+/// The product of a shape, refused where it overflows or passes [`MAX_ELEMENTS`].
+pub(crate) fn checked_count(shape: &[usize]) -> OpResult<usize> {
+    let count = shape.iter().try_fold(1usize, |n, s| n.checked_mul(*s));
+    match count {
+        Some(count) if count <= MAX_ELEMENTS => Ok(count),
+        _ => fail!("a tensor of shape {shape:?} is larger than gradkin will allocate"),
+    }
+}
+
+/// Put axes of one in front of the example shape until it has `rank` axes.
+pub(crate) fn with_rank(x: &Tensor, rank: usize) -> OpResult<Tensor> {
+    let have = x.rank() - 1;
+    if have >= rank {
+        return Ok(x.clone());
+    }
+    let mut shape = vec![x.dims()[0]];
+    shape.resize(1 + rank - have, 1);
+    shape.extend(example_shape(x));
+    Ok(x.reshape(shape)?)
+}
+
+/// The leading axis followed by `shape`.
+pub(crate) fn lead_shape(lead: usize, shape: &[usize]) -> Vec<usize> {
+    let mut full = Vec::with_capacity(shape.len() + 1);
+    full.push(lead);
+    full.extend_from_slice(shape);
+    full
+}
+
+/// The shape two example shapes broadcast to, by NumPy's rule.
+pub(crate) fn broadcast_shape(a: &[usize], b: &[usize]) -> OpResult<Vec<usize>> {
+    let rank = a.len().max(b.len());
+    let at = |shape: &[usize], axis: usize| match (axis + shape.len()).checked_sub(rank) {
+        Some(i) => shape[i],
+        None => 1,
+    };
+    let mut out = Vec::with_capacity(rank);
+    for axis in 0..rank {
+        out.push(match (at(a, axis), at(b, axis)) {
+            (x, y) if x == y => x,
+            (1, y) => y,
+            (x, 1) => x,
+            _ => fail!("shapes {a:?} and {b:?} do not broadcast"),
+        });
+    }
+    checked_count(&out)?;
+    Ok(out)
+}
+
+/// Broadcast a value to an example shape and a leading axis.
+pub(crate) fn expand_to(x: &Tensor, lead: usize, shape: &[usize]) -> OpResult<Tensor> {
+    Ok(with_rank(x, shape.len())?.broadcast_as(lead_shape(lead, shape))?)
+}
+
+/// Sum a cotangent over the axes along which `shape` was broadcast; the leading axis stays.
+pub(crate) fn sum_to(cotangent: &Tensor, shape: &[usize]) -> OpResult<Tensor> {
+    let out = example_shape(cotangent).to_vec();
+    if out == shape {
+        return Ok(cotangent.clone());
+    }
+    let missing = out.len() - shape.len();
+    let axes: Vec<usize> = (0..out.len())
+        .filter(|axis| *axis < missing || (shape[axis - missing] == 1 && out[*axis] != 1))
+        .map(|axis| axis + 1)
+        .collect();
+    let summed = sum_axes(cotangent, &axes)?;
+    Ok(summed.reshape(lead_shape(cotangent.dims()[0], shape))?)
+}
+
+/// Sum over whole axes, keeping them as axes of one.
+///
+/// Runs of neighbouring axes are merged first: candle's reduction is fast along one inner axis.
+pub(crate) fn sum_axes(x: &Tensor, axes: &[usize]) -> OpResult<Tensor> {
+    let mut result = x.clone();
+    let mut axes = axes.to_vec();
+    axes.sort_unstable();
+    while let Some(last) = axes.pop() {
+        let mut first = last;
+        while axes.last().is_some_and(|axis| axis + 1 == first) {
+            first = axes.pop().unwrap_or(first);
+        }
+        let dims = result.dims().to_vec();
+        let merged: usize = dims[first..=last].iter().product();
+        let mut flat = dims[..first].to_vec();
+        flat.push(merged);
+        flat.extend(&dims[last + 1..]);
+        let mut kept = dims.clone();
+        kept[first..=last].fill(1);
+        result = result.contiguous()?.reshape(flat)?.sum_keepdim(first)?.reshape(kept)?;
+    }
+    Ok(result)
+}
+
+/// An ONNX axis, which may count from the end, as an axis of a shape with `rank` axes.
+pub(crate) fn axis_of(axis: i64, rank: usize) -> OpResult<usize> {
+    let signed = if axis < 0 { axis + rank as i64 } else { axis };
+    match usize::try_from(signed) {
+        Ok(axis) if axis < rank => Ok(axis),
+        _ => fail!("axis {axis} is outside a tensor with {rank} axes"),
+    }
+}
+
+/// Multiply matrices in the last two axes; leading axes must be equal.
+pub(crate) fn matmul(a: &Tensor, b: &Tensor) -> OpResult<Tensor> {
+    Ok(a.matmul(b)?)
+}
