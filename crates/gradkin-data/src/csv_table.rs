@@ -255,7 +255,9 @@ impl<'a> Columns<'a> {
             None => texts.clone(),
         };
         if let Some(row) = texts.iter().position(String::is_empty) {
-            return Err(self.gap(row, name));
+            let problem = format!("row {} has no label in column {name:?}", row + 1);
+            let remedy = "leave such rows out with --missing drop";
+            return Err(DataError::table(&self.rows.path, problem, remedy));
         }
         let name = format!("{}, column {name:?}", self.rows.path);
         Labels::from_texts(texts, options.label_kind, &name).map(Some)

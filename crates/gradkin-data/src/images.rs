@@ -2,9 +2,10 @@
 //! read when the folder is opened; the pixels are decoded when they are asked for.
 
 use std::fs;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use image::{ColorType, DynamicImage, ImageDecoder, ImageReader, Limits};
+use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 
 use crate::array::ArrayData;
 use crate::error::{DataError, Result, show};
@@ -14,6 +15,8 @@ const FORMAT: &str = "PNG or JPEG";
 const MOST_PIXELS: u64 = 1 << 28;
 /// A byte of deflate holds at best 1032 bytes, each at best eight 1-bit pixels.
 const PIXELS_PER_BYTE: u64 = 8 * 1032;
+/// How many bytes at the end of a JPEG are searched for its end marker.
+const TAIL: u64 = 1 << 16;
 
 /// The pictures of a folder, in sorted order of class and file name.
 #[derive(Debug)]
@@ -134,7 +137,12 @@ fn reader(path: &Path) -> Result<ImageReader<std::io::BufReader<fs::File>>> {
 
 fn read_header(path: &Path) -> Result<Header> {
     let bytes = fs::metadata(path).map_err(|e| DataError::io("read", path, e))?.len();
-    let decoder = reader(path)?.into_decoder().map_err(|e| image_error(path, &e))?;
+    let reader = reader(path)?;
+    if reader.format() == Some(ImageFormat::Jpeg) && !has_end_marker(path, bytes)? {
+        let reason = "it has no end-of-image marker; the file ends early, fetch it again";
+        return Err(DataError::malformed(&show(path), FORMAT, reason));
+    }
+    let decoder = reader.into_decoder().map_err(|e| image_error(path, &e))?;
     let (width, height) = decoder.dimensions();
     let pixels = u64::from(width) * u64::from(height);
     if pixels == 0 || pixels > MOST_PIXELS || pixels > bytes.saturating_mul(PIXELS_PER_BYTE) {
@@ -152,6 +160,18 @@ fn read_header(path: &Path) -> Result<Header> {
             ColorType::L16 | ColorType::La16 | ColorType::Rgb16 | ColorType::Rgba16
         ),
     })
+}
+
+/// Whether a JPEG's end marker is among its last bytes (some programs append
+/// more). The decoder would fill what is missing with grey and say nothing.
+fn has_end_marker(path: &Path, length: u64) -> Result<bool> {
+    let mut tail = Vec::new();
+    let read = fs::File::open(path).and_then(|mut file| {
+        file.seek(SeekFrom::Start(length.saturating_sub(TAIL)))?;
+        file.take(TAIL).read_to_end(&mut tail)
+    });
+    read.map_err(|e| DataError::io("read", path, e))?;
+    Ok(tail.windows(2).any(|pair| pair == [0xff, 0xd9]))
 }
 
 /// Whether `start` begins a single picture.
@@ -265,13 +285,17 @@ mod tests {
     #[test]
     fn truncated_pictures_are_refused() {
         let root = tempfile::tempdir().unwrap();
-        let path = root.path().join("a.png");
-        save(path.clone(), image::GrayImage::new(40, 40));
-        let bytes = fs::read(&path).unwrap();
-        for end in [0, 4, 20, bytes.len() / 2] {
-            fs::write(&path, &bytes[..end]).unwrap();
-            let result = ImageFolder::open(root.path()).and_then(|(folder, _)| folder.decode(0));
-            assert!(result.unwrap_err().to_string().contains("a.png"), "{end}");
+        for name in ["a.png", "a.jpg"] {
+            let path = root.path().join(name);
+            save(path.clone(), image::GrayImage::new(40, 40));
+            ImageFolder::open(root.path()).unwrap();
+            let bytes = fs::read(&path).unwrap();
+            for end in [0, 4, 20, bytes.len() / 2, bytes.len() - 20] {
+                fs::write(&path, &bytes[..end]).unwrap();
+                let decoded = ImageFolder::open(root.path()).and_then(|(f, _)| f.decode(0));
+                assert!(decoded.unwrap_err().to_string().contains(name), "{name} {end}");
+            }
+            fs::remove_file(path).unwrap();
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! [`Dataset::open`] reads arrays, IDX, CIFAR, folders of pictures and tables;
 //! [`Dataset::prepare`] checks them against what a network takes; [`Prepared`]
-//! cuts them into batches. [`write`] puts results on disk so that a file is there
+//! cuts them into batches. [`mod@write`] puts results on disk so that a file is there
 //! whole or not at all.
 //!
 //! No header is believed: what it claims is held against the length of the file

@@ -1,6 +1,6 @@
 //! The forward pass over a batch.
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 use crate::error::{NetworkError, Result};
 use crate::graph::{Network, Precision};
@@ -36,6 +36,44 @@ impl InputData {
     }
 }
 
+/// The values of an output, by the type that the network holds them in.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum OutputData {
+    /// Single precision.
+    F32(Vec<f32>),
+    /// Double precision.
+    F64(Vec<f64>),
+    /// Whole numbers of any width.
+    I64(Vec<i64>),
+    /// Truth values.
+    Bool(Vec<bool>),
+}
+
+impl OutputData {
+    fn read(tensor: &Tensor) -> candle_core::Result<Self> {
+        let flat = tensor.flatten_all()?;
+        Ok(match flat.dtype() {
+            DType::F32 => Self::F32(flat.to_vec1()?),
+            DType::F64 => Self::F64(flat.to_vec1()?),
+            DType::U8 => Self::Bool(flat.to_vec1::<u8>()?.into_iter().map(|v| v != 0).collect()),
+            _ => Self::I64(flat.to_dtype(DType::I64)?.to_vec1()?),
+        })
+    }
+}
+
+/// An output of the network for a batch.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Output {
+    /// Its name.
+    pub name: String,
+    /// The number of examples (one where the output does not depend on the input), then the shape
+    /// for one example, the graph's own batch axis included.
+    pub shape: Vec<usize>,
+    /// Its values, row by row.
+    pub data: OutputData,
+}
+
 /// Everything that a forward pass computed, for the reverse sweep to use.
 #[derive(Debug)]
 pub struct Pass {
@@ -52,6 +90,21 @@ impl Pass {
 }
 
 impl Network {
+    /// Compute every output of the network, whatever its type, for `batch` examples.
+    pub fn evaluate(&self, inputs: Vec<InputData>, batch: usize) -> Result<Vec<Output>> {
+        let pass = self.run(inputs, batch, &vec![true; self.nodes.len()])?;
+        let mut outputs = Vec::with_capacity(self.outputs.len());
+        for id in &self.outputs {
+            let name = &self.values[*id].name;
+            let Some(tensor) = &pass.values[*id] else {
+                return Err(NetworkError::Usage(format!("the pass did not reach `{name}`")));
+            };
+            let (shape, data) = (tensor.dims().to_vec(), OutputData::read(tensor)?);
+            outputs.push(Output { name: name.clone(), shape, data });
+        }
+        Ok(outputs)
+    }
+
     /// Run a batch as far as `needed` nodes, one flag per node.
     pub(crate) fn run(
         &self,
@@ -67,7 +120,8 @@ impl Network {
                 inputs.len()
             )));
         }
-        let mut values: Vec<Option<Tensor>> = self.values.iter().map(|v| v.shared.clone()).collect();
+        let mut values: Vec<Option<Tensor>> =
+            self.values.iter().map(|v| v.shared.clone()).collect();
         for (input, data) in self.inputs.iter().zip(inputs) {
             let count = batch * input.shape.iter().product::<usize>();
             if data.len() != count {

@@ -11,7 +11,7 @@ use candle_core::{DType, Device, Tensor};
 use regex::Regex;
 
 use crate::error::{NetworkError, OperatorError, Result};
-use crate::onnx::{Declared, Dimension, Model, RawNode};
+use crate::onnx::{Attributes, Declared, Dimension, Model, RawNode};
 use crate::ops::{self, Forward, Inputs, Operand, Operator, Setup};
 use crate::parameters::{self, Parameter, Uncounted};
 
@@ -216,7 +216,11 @@ impl Network {
             None => Err(NetworkError::Usage(format!(
                 "{} has no value named `{name}`; its outputs are {}",
                 self.source,
-                self.outputs().iter().map(|(name, ..)| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+                self.outputs()
+                    .iter()
+                    .map(|(name, ..)| format!("`{name}`"))
+                    .collect::<Vec<_>>()
+                    .join(", ")
             ))),
         }
     }
@@ -246,8 +250,7 @@ impl Model {
         self.nodes
             .iter()
             .filter(|node| {
-                let own = matches!(node.domain.as_str(), "" | "ai.onnx");
-                !own || !ops::is_known(&node.operator)
+                !crate::onnx::is_own_domain(&node.domain) || !ops::is_known(&node.operator)
             })
             .map(|node| format!("{} (node `{}`)", node.operator_name(), node.name))
             .collect()
@@ -298,7 +301,11 @@ impl Builder<'_> {
         let given = options.input_shapes.get(&declared.name);
         let (full, batch_axis) = resolve(&self.model.source, declared, given)?;
         let shape = (0..full.len()).filter(|a| Some(*a) != batch_axis).map(|a| full[a]).collect();
-        let dtype = if declared.integer { DType::I64 } else { self.dtype };
+        let dtype = match (declared.integer, declared.boolean) {
+            (_, true) => DType::U8,
+            (true, false) => DType::I64,
+            (false, false) => self.dtype,
+        };
         let mut lead = vec![1];
         lead.extend(&full);
         crate::tensor::checked_count(&lead).map_err(|e| NetworkError::Usage(e.to_string()))?;
@@ -353,23 +360,26 @@ impl Builder<'_> {
             let Some(output) = raw.outputs.first() else { return Ok(()) };
             return self.constant(output, &constant);
         }
+        if raw.operator == "If" {
+            return self.branch(raw);
+        }
         let inputs: Vec<Option<usize>> =
             raw.inputs.iter().map(|n| self.by_name.get(n.as_str()).copied()).collect();
         let used = raw.outputs.iter().rposition(|o| !o.is_empty()).map_or(0, |last| last + 1);
         let setup = Setup {
             operator: &raw.operator,
             attributes: &raw.attributes,
-            opset: self.model.opset,
+            opset: raw.opset.unwrap_or(self.model.opset),
             operands: inputs.iter().map(|i| i.map(|i| self.operand(i))).collect(),
             outputs: used,
             float: self.dtype,
         };
         let operator = ops::build(&setup).map_err(wrap)?;
         let reads = |k: &usize| !operator.reads_shape_only() && !operator.ignores(*k);
-        let read: Vec<usize> =
-            (0..inputs.len()).filter(reads).filter_map(|k| inputs[k]).collect();
+        let read: Vec<usize> = (0..inputs.len()).filter(reads).filter_map(|k| inputs[k]).collect();
         let shared = read.iter().all(|i| self.values[*i].shared.is_some());
-        let trial: Vec<Option<&Tensor>> = inputs.iter().map(|i| i.map(|i| &self.trial[i])).collect();
+        let trial: Vec<Option<&Tensor>> =
+            inputs.iter().map(|i| i.map(|i| &self.trial[i])).collect();
         let Forward { outputs, .. } = operator.forward(&trial).map_err(wrap)?;
         if outputs.len() < used {
             return Err(wrap(OperatorError::Message(format!(
@@ -399,6 +409,54 @@ impl Builder<'_> {
         let operator_name = raw.operator_name();
         let name = raw.name.clone();
         self.nodes.push(Node { name, operator_name, operator, inputs, outputs: ids, shared });
+        Ok(())
+    }
+
+    /// An If whose condition is known while the graph is built is the chosen branch.
+    fn branch(&mut self, raw: &RawNode) -> Result<()> {
+        let model = self.model;
+        let fail = |message: String| NetworkError::Node {
+            model: model.source.clone(),
+            node: raw.name.clone(),
+            operator: raw.operator_name(),
+            message,
+        };
+        let condition = raw.inputs.first().and_then(|name| self.by_name.get(name.as_str()));
+        let condition = match condition.map(|id| self.operand(*id).constant) {
+            Some(Some(value)) => value.flatten_all()?.to_dtype(DType::F64)?.to_vec1::<f64>()?,
+            _ => return Err(fail("the condition depends on the data".into())),
+        };
+        let chosen = if condition.first() == Some(&0.0) { "else_branch" } else { "then_branch" };
+        let graph = raw.attributes.graph(chosen).map_err(|e| fail(e.to_string()))?;
+        for (name, constant) in &graph.initializers {
+            self.constant(name, constant)?;
+        }
+        for node in &graph.nodes {
+            let mut read = node.inputs.iter().filter(|name| !name.is_empty());
+            if let Some(lost) = read.find(|name| !self.by_name.contains_key(name.as_str())) {
+                return Err(fail(format!(
+                    "node `{}` reads `{lost}`, which nothing writes",
+                    node.name
+                )));
+            }
+            self.node(node)?;
+        }
+        for (k, outer) in raw.outputs.iter().enumerate() {
+            let Some(inner) =
+                graph.outputs.get(k).filter(|o| self.by_name.contains_key(o.as_str()))
+            else {
+                return Err(fail(format!("the branch does not write its output {k}")));
+            };
+            self.node(&RawNode {
+                name: outer.clone(),
+                operator: "Identity".into(),
+                domain: String::new(),
+                inputs: vec![inner.clone()],
+                outputs: vec![outer.clone()],
+                attributes: Attributes::default(),
+                opset: raw.opset,
+            })?;
+        }
         Ok(())
     }
 
@@ -489,7 +547,9 @@ fn resolve(
     declared: &Declared,
     given: Option<&Vec<usize>>,
 ) -> Result<(Vec<usize>, Option<usize>)> {
-    let usage = |message: String| NetworkError::Usage(format!("{model}: input `{}` {message}", declared.name));
+    let usage = |message: String| {
+        NetworkError::Usage(format!("{model}: input `{}` {message}", declared.name))
+    };
     let Some(dims) = &declared.shape else {
         let Some(given) = given else {
             return Err(usage("has no declared shape; say what shape one example has".into()));

@@ -25,7 +25,7 @@ mod tensor;
 
 pub use error::{NetworkError, Result};
 pub use factor::{Factor, FactorShape, Order};
-pub use forward::{InputData, Pass};
+pub use forward::{InputData, Output, OutputData, Pass};
 pub use graph::{Input, Network, Options, Precision};
 pub use onnx::{Declared, Dimension, Model};
 pub use ops::supported_operators;

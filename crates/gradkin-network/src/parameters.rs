@@ -76,8 +76,19 @@ enum Place {
 fn hands_on(operator: &str) -> bool {
     matches!(
         operator,
-        "Identity" | "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze" | "Transpose" | "Expand"
-            | "Tile" | "Slice" | "Split" | "Cast" | "CastLike" | "Dropout"
+        "Identity"
+            | "Reshape"
+            | "Flatten"
+            | "Squeeze"
+            | "Unsqueeze"
+            | "Transpose"
+            | "Expand"
+            | "Tile"
+            | "Slice"
+            | "Split"
+            | "Cast"
+            | "CastLike"
+            | "Dropout"
     )
 }
 
@@ -85,8 +96,21 @@ fn hands_on(operator: &str) -> bool {
 fn transforms(operator: &str) -> bool {
     matches!(
         operator,
-        "Exp" | "Softplus" | "Sigmoid" | "Tanh" | "Softmax" | "Neg" | "Abs" | "Sqrt" | "Log"
-            | "Reciprocal" | "ReduceL2" | "ReduceSum" | "ReduceMean" | "ReduceSumSquare" | "Relu"
+        "Exp"
+            | "Softplus"
+            | "Sigmoid"
+            | "Tanh"
+            | "Softmax"
+            | "Neg"
+            | "Abs"
+            | "Sqrt"
+            | "Log"
+            | "Reciprocal"
+            | "ReduceL2"
+            | "ReduceSum"
+            | "ReduceMean"
+            | "ReduceSumSquare"
+            | "Relu"
             | "Clip"
     )
 }
@@ -103,8 +127,11 @@ fn place(node: &RawNode, operand: usize, on_input: bool, through: &Uses) -> Plac
         ("RNN" | "GRU" | "LSTM", 5 | 6) => Place::Affine,
         ("BatchNormalization", 1 | 2) => Place::Affine,
         (
-            "LayerNormalization" | "InstanceNormalization" | "GroupNormalization"
-            | "RMSNormalization" | "SimplifiedLayerNormalization",
+            "LayerNormalization"
+            | "InstanceNormalization"
+            | "GroupNormalization"
+            | "RMSNormalization"
+            | "SimplifiedLayerNormalization",
             1 | 2,
         ) => Place::Affine,
         ("Sub" | "Div", 1) if on_input => Place::Preprocessing,
@@ -129,7 +156,7 @@ impl<'a> Uses<'a> {
         let mut computed = HashMap::new();
         let mut raw_inputs: HashMap<&str, ()> =
             model.inputs.iter().map(|i| (i.name.as_str(), ())).collect();
-        for node in &model.nodes {
+        for node in model.nodes.iter().flat_map(RawNode::with_inner) {
             for (operand, input) in node.inputs.iter().enumerate() {
                 readers.entry(input).or_default().push((node, operand));
             }
@@ -137,9 +164,10 @@ impl<'a> Uses<'a> {
                 computed.insert(output.as_str(), node);
             }
             // What only rescales or reshapes the raw input still is the raw input.
-            let prepares = hands_on(&node.operator)
-                || matches!(node.operator.as_str(), "Sub" | "Div");
-            if prepares && node.inputs.first().is_some_and(|i| raw_inputs.contains_key(i.as_str())) {
+            let prepares =
+                hands_on(&node.operator) || matches!(node.operator.as_str(), "Sub" | "Div");
+            if prepares && node.inputs.first().is_some_and(|i| raw_inputs.contains_key(i.as_str()))
+            {
                 raw_inputs.extend(node.outputs.iter().map(|o| (o.as_str(), ())));
             }
         }
@@ -159,7 +187,7 @@ impl<'a> Uses<'a> {
         }
         match self.computed.get(name) {
             Some(node) if node.operator == "Shape" || node.operator == "Constant" => true,
-            Some(node) if depth > 0 => node
+            Some(node) if depth > 0 && node.operator != "If" => node
                 .inputs
                 .iter()
                 .filter(|i| !i.is_empty())
@@ -179,16 +207,22 @@ impl<'a> Uses<'a> {
             }
             for (node, operand) in self.readers.get(value).map(Vec::as_slice).unwrap_or_default() {
                 let moved = *operand == 0 && hands_on(&node.operator);
-                let chosen = node.operator == "Gather" && *operand == 0 && self.constant(&node.inputs[1]);
+                let chosen =
+                    node.operator == "Gather" && *operand == 0 && self.constant(&node.inputs[1]);
                 let alone = node.inputs.iter().filter(|i| !i.is_empty()).all(|i| self.constant(i));
                 let passes = moved
                     || chosen
                     || (*operand == 0 && transforms(&node.operator))
-                    || (alone && matches!(node.operator.as_str(), "Concat" | "Add" | "Mul" | "Sub" | "Div" | "MatMul" | "Pow"));
+                    || (alone
+                        && matches!(
+                            node.operator.as_str(),
+                            "Concat" | "Add" | "Mul" | "Sub" | "Div" | "MatMul" | "Pow"
+                        ));
                 if passes {
                     open.extend(node.outputs.iter().map(String::as_str));
                 } else {
-                    let on_input = node.inputs.iter().any(|i| self.raw_inputs.contains_key(i.as_str()));
+                    let on_input =
+                        node.inputs.iter().any(|i| self.raw_inputs.contains_key(i.as_str()));
                     found.push((*node, place(node, *operand, on_input, self)));
                 }
             }
@@ -240,7 +274,8 @@ fn objection(name: &str, constant: &Constant, places: &[Place]) -> Option<&'stat
     }
     if has(Place::Affine) {
         let identity = made_up && (same(1.0) || same(0.0));
-        return identity.then_some("ones or zeros that the exporter filled in for a missing scale or shift");
+        return identity
+            .then_some("ones or zeros that the exporter filled in for a missing scale or shift");
     }
     if has(Place::Elementwise) {
         return if is_buffer(name) {
@@ -256,7 +291,9 @@ fn objection(name: &str, constant: &Constant, places: &[Place]) -> Option<&'stat
         };
     }
     if has(Place::Preprocessing) {
-        let learned = !made_up && Regex::new(r"(?i)(weight|bias|scale|gamma|beta|alpha|embed|pos|token)").is_ok_and(|r| r.is_match(name));
+        let learned = !made_up
+            && Regex::new(r"(?i)(weight|bias|scale|gamma|beta|alpha|embed|pos|token)")
+                .is_ok_and(|r| r.is_match(name));
         return (!learned).then_some("applied to the raw input, as mean and deviation are");
     }
     Some("not used as a weight")
@@ -292,8 +329,14 @@ pub(crate) fn find(model: &Model) -> Found {
                 let nodes: BTreeMap<&str, &RawNode> =
                     counted.clone().map(|(node, _)| (node.name.as_str(), *node)).collect();
                 let first = counted.map(|(node, _)| *node).next();
-                let layer = first.map(|n| format!("{} ({})", n.name, n.operator)).unwrap_or_default();
-                found.parameters.push(Parameter { name: name.into(), shape, layer, uses: nodes.len() });
+                let layer =
+                    first.map(|n| format!("{} ({})", n.name, n.operator)).unwrap_or_default();
+                found.parameters.push(Parameter {
+                    name: name.into(),
+                    shape,
+                    layer,
+                    uses: nodes.len(),
+                });
             }
         }
     }

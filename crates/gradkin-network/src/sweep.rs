@@ -154,9 +154,15 @@ impl<'a> Sweep<'a> {
     pub fn working_set(&self, width: usize) -> usize {
         let mut kept = 0;
         let mut widest = 0;
-        for (node, _) in self.network.nodes.iter().zip(&self.needed).filter(|(n, needed)| **needed && !n.shared) {
+        for (node, _) in
+            self.network.nodes.iter().zip(&self.needed).filter(|(n, needed)| **needed && !n.shared)
+        {
             let numbers = |ids: &[Option<usize>]| -> usize {
-                ids.iter().flatten().filter(|v| self.network.values[**v].shared.is_none()).map(|v| self.network.values[*v].shape.iter().product::<usize>()).sum()
+                ids.iter()
+                    .flatten()
+                    .filter(|v| self.network.values[**v].shared.is_none())
+                    .map(|v| self.network.values[*v].shape.iter().product::<usize>())
+                    .sum()
             };
             let factor = (0..node.inputs.len()).find_map(|k| node.operator.factor_shape(k));
             let (unfolded, back) = match factor {
@@ -166,7 +172,8 @@ impl<'a> Sweep<'a> {
                 _ => (0, 0),
             };
             kept += numbers(&node.outputs) + unfolded;
-            widest = widest.max(numbers(&node.inputs) * width + numbers(&node.outputs) * width + back);
+            widest =
+                widest.max(numbers(&node.inputs) * width + numbers(&node.outputs) * width + back);
         }
         kept + 2 * widest
     }
@@ -227,11 +234,13 @@ impl<'a> Sweep<'a> {
                 wanted: &wanted,
                 batch,
                 width,
+                memo: Default::default(),
             };
             let wrap = |error| network.node_error(node, error);
             for operand in factored {
                 if let Some(leaf) = self.leaf_use(id, operand) {
-                    pending.deliver(leaf, node.operator.factor(operand, &reverse).map_err(wrap)?)?;
+                    pending
+                        .deliver(leaf, node.operator.factor(operand, &reverse).map_err(wrap)?)?;
                 }
             }
             if !wanted.contains(&true) {
@@ -239,7 +248,9 @@ impl<'a> Sweep<'a> {
             }
             let results = node.operator.reverse(&reverse).map_err(wrap)?;
             for (operand, result) in results.into_iter().enumerate() {
-                let (Some(value), Some(result)) = (node.inputs.get(operand).copied().flatten(), result) else {
+                let (Some(value), Some(result)) =
+                    (node.inputs.get(operand).copied().flatten(), result)
+                else {
                     continue;
                 };
                 if !wanted[operand] {
@@ -260,7 +271,8 @@ impl<'a> Sweep<'a> {
         if !node.shared {
             return Ok(pass.saved[id].clone());
         }
-        let forward = node.operator.forward(inputs).map_err(|e| self.network.node_error(node, e))?;
+        let forward =
+            node.operator.forward(inputs).map_err(|e| self.network.node_error(node, e))?;
         Ok(forward.saved)
     }
 
@@ -522,7 +534,10 @@ fn join_factors(parts: Vec<Factor>) -> Result<Factor> {
                 Factor::Outer { input: more_input, cotangent: more_cotangent, .. },
             ) => Factor::Outer {
                 input: Tensor::cat(&[input.contiguous()?, more_input.contiguous()?], 2)?,
-                cotangent: Tensor::cat(&[cotangent.contiguous()?, more_cotangent.contiguous()?], 3)?,
+                cotangent: Tensor::cat(
+                    &[cotangent.contiguous()?, more_cotangent.contiguous()?],
+                    3,
+                )?,
                 order,
             },
             (
@@ -530,7 +545,10 @@ fn join_factors(parts: Vec<Factor>) -> Result<Factor> {
                 Factor::Rows { index: more_index, cotangent: more_cotangent, .. },
             ) => Factor::Rows {
                 index: Tensor::cat(&[index, more_index], 1)?,
-                cotangent: Tensor::cat(&[cotangent.contiguous()?, more_cotangent.contiguous()?], 2)?,
+                cotangent: Tensor::cat(
+                    &[cotangent.contiguous()?, more_cotangent.contiguous()?],
+                    2,
+                )?,
                 rows,
             },
             _ => return Err(NetworkError::Usage("factors of different forms".into())),

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use rten_onnx::onnx::AttributeProto;
 
+use super::RawGraph;
 use super::constant::{Constant, ConstantData, Reader, exact_decimal};
 use crate::error::{OpResult, Result, fail};
 
@@ -16,7 +17,7 @@ enum Attribute {
     Floats(Vec<f32>),
     Texts(Vec<String>),
     Tensor(Constant),
-    Graph,
+    Graph(RawGraph),
 }
 
 /// The attributes of one node.
@@ -111,6 +112,22 @@ impl Attributes {
         fail!("the constant holds no numbers that gradkin can read")
     }
 
+    /// The graphs among the attributes, such as the branches of an If.
+    pub(crate) fn graphs(&self) -> impl Iterator<Item = &RawGraph> {
+        self.0.values().filter_map(|attribute| match attribute {
+            Attribute::Graph(graph) => Some(graph),
+            _ => None,
+        })
+    }
+
+    /// A graph attribute.
+    pub(crate) fn graph(&self, name: &str) -> OpResult<&RawGraph> {
+        match self.0.get(name) {
+            Some(Attribute::Graph(graph)) => Ok(graph),
+            _ => fail!("attribute `{name}` should be a graph"),
+        }
+    }
+
     /// A tensor attribute.
     pub(crate) fn tensor(&self, name: &str) -> OpResult<Option<&Constant>> {
         match self.0.get(name) {
@@ -134,8 +151,8 @@ impl Attribute {
         let any = kind == Kind::UNDEFINED;
         Ok(Some(if let (true, Some(tensor)) = (any || kind == Kind::TENSOR, &proto.t) {
             Self::Tensor(reader.read(&format!("{node}.{name}"), tensor)?)
-        } else if let (true, Some(_)) = (any || kind == Kind::GRAPH, &proto.g) {
-            Self::Graph
+        } else if let (true, Some(graph)) = (any || kind == Kind::GRAPH, proto.g) {
+            Self::Graph(RawGraph::read(reader, graph)?)
         } else if let (true, Some(text)) = (any || kind == Kind::STRING, proto.s) {
             Self::Text(text)
         } else if kind == Kind::INTS || (any && !proto.ints.is_empty()) {

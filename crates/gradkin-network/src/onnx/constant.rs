@@ -110,7 +110,9 @@ impl<'a> Reader<'a> {
         let (shape, count) = self.shape(name, tensor)?;
         let external = tensor.data_location == Some(DataLocation::EXTERNAL);
         let width = byte_width(kind).ok_or_else(|| {
-            self.error(format!("tensor `{name}` has element type {kind}, which gradkin cannot read"))
+            self.error(format!(
+                "tensor `{name}` has element type {kind}, which gradkin cannot read"
+            ))
         })?;
         let bytes = count.checked_mul(width);
         let wrong_length = |found: usize| {
@@ -141,12 +143,14 @@ impl<'a> Reader<'a> {
     }
 
     fn shape(&self, name: &str, tensor: &TensorProto) -> Result<(Vec<usize>, usize)> {
-        let bad = || self.error(format!("tensor `{name}` has the impossible shape {:?}", tensor.dims));
+        let bad =
+            || self.error(format!("tensor `{name}` has the impossible shape {:?}", tensor.dims));
         let mut count: usize = 1;
         let mut shape = Vec::with_capacity(tensor.dims.len());
         for dim in &tensor.dims {
             let dim = usize::try_from(*dim).map_err(|_| bad())?;
-            count = count.checked_mul(dim).filter(|c| *c <= isize::MAX as usize / 8).ok_or_else(bad)?;
+            count =
+                count.checked_mul(dim).filter(|c| *c <= isize::MAX as usize / 8).ok_or_else(bad)?;
             shape.push(dim);
         }
         Ok((shape, count))
@@ -217,9 +221,7 @@ fn from_bytes(kind: DataType, raw: &[u8]) -> ConstantData {
     }
     match kind {
         DataType::DOUBLE => ConstantData::F64(each(raw, f64::from_le_bytes)),
-        DataType::FLOAT16 => {
-            ConstantData::F32(each(raw, |b| half(u16::from_le_bytes(b))))
-        }
+        DataType::FLOAT16 => ConstantData::F32(each(raw, |b| half(u16::from_le_bytes(b)))),
         DataType::BFLOAT16 => {
             ConstantData::F32(each(raw, |b| f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16)))
         }

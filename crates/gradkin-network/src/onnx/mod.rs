@@ -5,14 +5,15 @@
 
 mod attributes;
 mod constant;
+mod functions;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use rten_onnx::onnx::{GraphProto, ModelProto, ValueInfoProto};
+use rten_onnx::onnx::{DataType, GraphProto, ModelProto, NodeProto, ValueInfoProto};
 
 pub(crate) use attributes::Attributes;
-pub(crate) use constant::Constant;
+pub(crate) use constant::{Constant, exact_decimal};
 
 use crate::error::{NetworkError, Result};
 
@@ -34,6 +35,8 @@ pub struct Declared {
     pub shape: Option<Vec<Dimension>>,
     /// Whether the declared element type is an integer or boolean.
     pub integer: bool,
+    /// Whether it is boolean.
+    pub boolean: bool,
 }
 
 /// One node as the file has it.
@@ -45,13 +48,61 @@ pub(crate) struct RawNode {
     pub(crate) inputs: Vec<String>,
     pub(crate) outputs: Vec<String>,
     pub(crate) attributes: Attributes,
+    /// The opset of the function that the node came out of.
+    pub(crate) opset: Option<i64>,
+}
+
+/// A graph inside a node, such as a branch of an If. It sees all values before that node.
+#[derive(Debug, Clone)]
+pub(crate) struct RawGraph {
+    pub(crate) nodes: Vec<RawNode>,
+    pub(crate) initializers: Vec<(String, Constant)>,
+    pub(crate) outputs: Vec<String>,
+}
+
+impl RawGraph {
+    fn read(reader: &constant::Reader, graph: GraphProto) -> Result<Self> {
+        let mut initializers = Vec::with_capacity(graph.initializer.len());
+        for tensor in &graph.initializer {
+            let name = tensor.name.clone().unwrap_or_default();
+            initializers.push((name.clone(), reader.read(&name, tensor)?));
+        }
+        let nodes = graph.node.into_iter().map(|node| RawNode::read(reader, node, None));
+        let nodes = nodes.collect::<Result<_>>()?;
+        let outputs = graph.output.into_iter().map(|o| o.name.unwrap_or_default()).collect();
+        Ok(Self { nodes, initializers, outputs })
+    }
+}
+
+/// ONNX's own domain has two spellings.
+pub(crate) fn is_own_domain(domain: &str) -> bool {
+    matches!(domain, "" | "ai.onnx")
 }
 
 impl RawNode {
+    fn read(reader: &constant::Reader, node: NodeProto, opset: Option<i64>) -> Result<Self> {
+        let (inputs, outputs) = (node.input, node.output);
+        let operator = node.op_type.unwrap_or_default();
+        let name = node
+            .name
+            .filter(|name| !name.is_empty())
+            .or_else(|| outputs.first().cloned())
+            .unwrap_or_else(|| operator.clone());
+        let attributes = Attributes::read(reader, &name, node.attribute)?;
+        let domain = node.domain.unwrap_or_default();
+        Ok(Self { name, operator, domain, inputs, outputs, attributes, opset })
+    }
+
+    /// This node and those of the graphs inside it.
+    pub(crate) fn with_inner(&self) -> Vec<&RawNode> {
+        let inner = self.attributes.graphs().flat_map(|graph| &graph.nodes);
+        std::iter::once(self).chain(inner.flat_map(RawNode::with_inner)).collect()
+    }
+
     /// The operator with its domain where that is not ONNX's own.
     pub(crate) fn operator_name(&self) -> String {
         match self.domain.as_str() {
-            "" | "ai.onnx" => self.operator.clone(),
+            domain if is_own_domain(domain) => self.operator.clone(),
             domain => format!("{domain}::{}", self.operator),
         }
     }
@@ -130,12 +181,18 @@ impl Model {
             inputs: Vec::new(),
             outputs: Vec::new(),
         };
-        model.read_graph(graph, folder.as_deref())?;
+        let functions = functions::Functions::read(bytes).map_err(not_onnx)?;
+        model.read_graph(graph, &functions, folder.as_deref())?;
         model.check_wiring()?;
         Ok(model)
     }
 
-    fn read_graph(&mut self, graph: GraphProto, folder: Option<&Path>) -> Result<()> {
+    fn read_graph(
+        &mut self,
+        graph: GraphProto,
+        functions: &functions::Functions,
+        folder: Option<&Path>,
+    ) -> Result<()> {
         let reader = constant::Reader::new(&self.source, folder);
         for tensor in &graph.initializer {
             let name = tensor.name.clone().unwrap_or_default();
@@ -150,26 +207,18 @@ impl Model {
             .filter(|input| !stored.contains_key(input.name.as_str()))
             .collect();
         self.outputs = graph.output.iter().map(declared).collect();
-        for node in graph.node {
-            let inputs = node.input;
-            let outputs = node.output;
-            let operator = node.op_type.unwrap_or_default();
-            let name = node
-                .name
-                .filter(|name| !name.is_empty())
-                .or_else(|| outputs.first().cloned())
-                .unwrap_or_else(|| operator.clone());
-            let attributes = Attributes::read(&reader, &name, node.attribute)?;
-            let domain = node.domain.unwrap_or_default();
-            self.nodes.push(RawNode { name, operator, domain, inputs, outputs, attributes });
+        let placed = functions
+            .inline(graph.node)
+            .map_err(|message| NetworkError::Model { model: self.source.clone(), message })?;
+        for functions::Placed { node, opset } in placed {
+            self.nodes.push(RawNode::read(&reader, node, opset)?);
         }
         Ok(())
     }
 
     /// Every node input must have been written by something before it, and nothing twice.
     fn check_wiring(&self) -> Result<()> {
-        let broken =
-            |message: String| NetworkError::Model { model: self.source.clone(), message };
+        let broken = |message: String| NetworkError::Model { model: self.source.clone(), message };
         let mut known: HashMap<&str, ()> = HashMap::new();
         let given = self.inputs.iter().map(|i| i.name.as_str());
         let stored = self.initializers.iter().map(|(name, _)| name.as_str());
@@ -197,9 +246,6 @@ impl Model {
             if !known.contains_key(output.name.as_str()) {
                 return Err(broken(format!("no node writes the output `{}`", output.name)));
             }
-        }
-        if self.inputs.is_empty() {
-            return Err(broken("the graph has no input".into()));
         }
         if self.outputs.is_empty() {
             return Err(broken("the graph has no output".into()));
@@ -255,8 +301,7 @@ fn declared(info: &ValueInfoProto) -> Declared {
             })
             .collect()
     });
-    let integer = tensor
-        .and_then(|t| t.elem_type)
-        .is_some_and(|kind| !constant::is_float(kind));
-    Declared { name: info.name.clone().unwrap_or_default(), shape, integer }
+    let integer = tensor.and_then(|t| t.elem_type).is_some_and(|kind| !constant::is_float(kind));
+    let boolean = tensor.and_then(|t| t.elem_type) == Some(DataType::BOOL);
+    Declared { name: info.name.clone().unwrap_or_default(), shape, integer, boolean }
 }

@@ -9,7 +9,9 @@ use crate::tensor::{broadcast_shape, example_shape, expand_to, sum_to};
 
 pub(super) const OPERATORS: &[(&str, Build)] = &[
     ("Relu", |s| unary(s, &[], |x, _| x.relu(), |x, _, _| mask(x, |x| x.gt(0.0)))),
-    ("LeakyRelu", |s| unary(s, &[("alpha", 0.01)], |x, n| piece(x, |x| x * n[0]), |x, _, n| slope(x, n[0]))),
+    ("LeakyRelu", |s| {
+        unary(s, &[("alpha", 0.01)], |x, n| piece(x, |x| x * n[0]), |x, _, n| slope(x, n[0]))
+    }),
     ("ThresholdedRelu", |s| {
         unary(
             s,
@@ -88,12 +90,7 @@ pub(super) const OPERATORS: &[(&str, Build)] = &[
     }),
     ("Softplus", |s| unary(s, &[], |x, _| softplus(x), |x, _, _| sigmoid(x))),
     ("Softsign", |s| {
-        unary(
-            s,
-            &[],
-            |x, _| x / (x.abs()? + 1.0)?,
-            |x, _, _| (x.abs()? + 1.0)?.sqr()?.recip(),
-        )
+        unary(s, &[], |x, _| x / (x.abs()? + 1.0)?, |x, _, _| (x.abs()? + 1.0)?.sqr()?.recip())
     }),
     ("Tanh", |s| unary(s, &[], |x, _| x.tanh(), |_, y, _| 1.0 - y.sqr()?)),
     ("Shrink", |s| {
@@ -132,21 +129,21 @@ pub(super) fn mask(x: &Tensor, condition: impl Fn(&Tensor) -> Result<Tensor>) ->
 }
 
 /// One strictly between two bounds.
-fn inside(x: &Tensor, low: f64, high: f64) -> Result<Tensor> {
+pub(super) fn inside(x: &Tensor, low: f64, high: f64) -> Result<Tensor> {
     mask(x, |x| x.gt(low))? * mask(x, |x| x.lt(high))?
 }
 
 /// `positive` where x > 0 and `negative` elsewhere.
-fn select(x: &Tensor, positive: &Tensor, negative: &Tensor) -> Result<Tensor> {
+pub(super) fn select(x: &Tensor, positive: &Tensor, negative: &Tensor) -> Result<Tensor> {
     x.gt(0.0)?.where_cond(&positive.contiguous()?, &negative.contiguous()?)
 }
 
 /// x where positive, g(x) elsewhere; g sees only arguments ≤ 0, so that exponentials stay finite.
-fn piece(x: &Tensor, g: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
+pub(super) fn piece(x: &Tensor, g: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
     select(x, x, &g(&x.minimum(0.0)?)?)
 }
 
-fn slope(x: &Tensor, negative: f64) -> Result<Tensor> {
+pub(super) fn slope(x: &Tensor, negative: f64) -> Result<Tensor> {
     // One where positive, `negative` elsewhere.
     mask(x, |x| x.gt(0.0))?.affine(1.0 - negative, negative)
 }
@@ -157,22 +154,30 @@ pub(super) fn sigmoid(x: &Tensor) -> Result<Tensor> {
 }
 
 /// log(1 + e^x) = max(x, 0) + log(1 + e^−|x|).
-fn softplus(x: &Tensor) -> Result<Tensor> {
+pub(super) fn softplus(x: &Tensor) -> Result<Tensor> {
     x.relu()? + (x.abs()?.neg()?.exp()? + 1.0)?.log()?
 }
 
 /// Gelu, exact by the error function or by the tanh approximation.
 fn gelu(setup: &Setup) -> OpResult<Box<dyn Operator>> {
     match setup.attributes.text("approximate", "none")? {
-        "none" => unary(setup, &[], |x, _| x * normal_cdf(x)?, |x, _, _| {
-            normal_cdf(x)? + (x * normal_density(x)?)?
-        }),
-        "tanh" => unary(setup, &[], |x, _| (x * (gelu_inner(x)?.tanh()? + 1.0)?)? * 0.5, |x, _, _| {
-            let t = gelu_inner(x)?.tanh()?;
-            let inner = x.sqr()?.affine(3.0 * GELU_CUBE * GELU_SCALE, GELU_SCALE)?;
-            let rest = (x * ((1.0 - t.sqr()?)? * inner)?)?;
-            ((t + 1.0)? + rest)? * 0.5
-        }),
+        "none" => unary(
+            setup,
+            &[],
+            |x, _| x * normal_cdf(x)?,
+            |x, _, _| normal_cdf(x)? + (x * normal_density(x)?)?,
+        ),
+        "tanh" => unary(
+            setup,
+            &[],
+            |x, _| (x * (gelu_inner(x)?.tanh()? + 1.0)?)? * 0.5,
+            |x, _, _| {
+                let t = gelu_inner(x)?.tanh()?;
+                let inner = x.sqr()?.affine(3.0 * GELU_CUBE * GELU_SCALE, GELU_SCALE)?;
+                let rest = (x * ((1.0 - t.sqr()?)? * inner)?)?;
+                ((t + 1.0)? + rest)? * 0.5
+            },
+        ),
         other => fail!("approximate `{other}` is unknown; expected none or tanh"),
     }
 }

@@ -22,7 +22,9 @@ pub(super) const OPERATORS: &[(&str, Build)] = &[
     ("Sin", |_| unary("Sin", |x, _| x.sin(), Some(|x, _, _| x.cos()))),
     ("Cos", |_| unary("Cos", |x, _| x.cos(), Some(|x, _, _| x.sin()?.neg()))),
     ("Tan", |_| unary("Tan", |x, _| x.sin()? / x.cos()?, Some(|_, y, _| y.sqr()? + 1.0))),
-    ("Sinh", |_| unary("Sinh", |x, _| (x.exp()? - x.neg()?.exp()?)? * 0.5, Some(|x, _, _| cosh(x)))),
+    ("Sinh", |_| {
+        unary("Sinh", |x, _| (x.exp()? - x.neg()?.exp()?)? * 0.5, Some(|x, _, _| cosh(x)))
+    }),
     ("Cosh", |_| {
         unary("Cosh", |x, _| cosh(x), Some(|x, _, _| (x.exp()? - x.neg()?.exp()?)? * 0.5))
     }),

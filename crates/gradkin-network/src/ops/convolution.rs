@@ -8,7 +8,9 @@ use candle_core::Tensor;
 use super::{Build, Forward, Inputs, Operator, Reverse, Setup, required};
 use crate::error::{OpResult, fail};
 use crate::factor::{Factor, FactorShape, Order};
-use crate::tensor::{Axis, Fold, Padding, Unfold, Window, checked_count, lead_shape, matmul, sum_axes};
+use crate::tensor::{
+    Axis, Fold, Padding, Unfold, Window, checked_count, lead_shape, matmul, sum_axes,
+};
 
 pub(super) const OPERATORS: &[(&str, Build)] = &[
     ("Conv", |s| Convolution::build(s, Direction::Forward)),
@@ -68,7 +70,9 @@ impl Convolution {
             }
         };
         if !agree {
-            fail!("an input of shape {x:?} does not go with a weight of shape {w:?} and group {group}");
+            fail!(
+                "an input of shape {x:?} does not go with a weight of shape {w:?} and group {group}"
+            );
         }
         let bias = setup.has(2);
         if bias && setup.shape(2)? != [out_channels] {
@@ -106,7 +110,8 @@ impl Convolution {
         let mut shape = vec![images, channels];
         shape.extend(self.window.in_shape());
         let x = x.reshape(shape)?;
-        let columns = if self.window.is_pointwise() { x } else { Unfold(self.window.clone()).apply(&x)? };
+        let columns =
+            if self.window.is_pointwise() { x } else { Unfold(self.window.clone()).apply(&x)? };
         self.by_group(&columns, images, self.rows)
     }
 
@@ -140,7 +145,8 @@ impl Convolution {
             return self.thin(weight, columns);
         }
         // Groups become the batch of one product each: [G, r, c] · [G, c, M·T].
-        let columns = columns.permute((1, 2, 0, 3))?.reshape((groups, inner, images * positions))?;
+        let columns =
+            columns.permute((1, 2, 0, 3))?.reshape((groups, inner, images * positions))?;
         let product = matmul(&weight.contiguous()?, &columns)?;
         let product = product.reshape((groups, r, images, positions))?;
         Ok(product.permute((2, 0, 1, 3))?.contiguous()?)
@@ -206,9 +212,10 @@ impl Operator for Convolution {
                     let dy = self.by_group(cotangent, images, self.channels)?;
                     self.fold(&self.apply(&w.transpose(1, 2)?, &dy)?)?
                 }
-                Direction::Transposed => {
-                    self.apply(&w, &self.unfold(&cotangent.contiguous()?, images, self.out_shape[1])?)?
-                }
+                Direction::Transposed => self.apply(
+                    &w,
+                    &self.unfold(&cotangent.contiguous()?, images, self.out_shape[1])?,
+                )?,
             };
             result[0] = Some(back.reshape(lead_shape(rows, sweep.shape(0)?))?);
         }
@@ -217,8 +224,7 @@ impl Operator for Convolution {
             result[1] = Some(dense.reshape(lead_shape(rows, sweep.shape(1)?))?);
         }
         if sweep.wants(2) {
-            let axes: Vec<usize> =
-                (1..=self.out_shape.len()).filter(|axis| *axis != 2).collect();
+            let axes: Vec<usize> = (1..=self.out_shape.len()).filter(|axis| *axis != 2).collect();
             let summed = sum_axes(cotangent, &axes)?;
             result[2] = Some(summed.reshape((rows, self.out_shape[1]))?);
         }

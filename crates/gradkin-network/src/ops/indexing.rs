@@ -192,14 +192,16 @@ impl Operator for Gather {
         let (data, index) = (required(inputs, 0)?, required(inputs, 1)?);
         let lead = data.dims()[0].max(index.dims()[0]);
         let y = if let Some(index) = &self.fixed {
-            let view = data.contiguous()?.reshape((data.dims()[0] * self.outer, self.size, self.inner))?;
+            let view =
+                data.contiguous()?.reshape((data.dims()[0] * self.outer, self.size, self.inner))?;
             view.index_select(index, 1)?
         } else if data.dims()[0] == 1 && self.outer == 1 {
             let index = self.varying(index)?.flatten_all()?;
             data.reshape((self.size, self.inner))?.contiguous()?.index_select(&index, 0)?
         } else {
             let view = data.reshape((data.dims()[0], self.outer, self.size, self.inner))?;
-            let view = view.broadcast_as((lead, self.outer, self.size, self.inner))?.contiguous()?;
+            let view =
+                view.broadcast_as((lead, self.outer, self.size, self.inner))?.contiguous()?;
             let index = self.varying(index)?.broadcast_as((lead, self.count))?;
             let index = index.reshape((lead, 1, self.count, 1))?;
             let index = index.broadcast_as((lead, self.outer, self.count, self.inner))?;
@@ -294,7 +296,8 @@ impl Pad {
         let mut out = shape.to_vec();
         for (i, axis) in axes.iter().enumerate() {
             let (before, after) = (pads[i], pads[i + axes.len()]);
-            let total = (shape[*axis] as i64).checked_add(before).and_then(|n| n.checked_add(after));
+            let total =
+                (shape[*axis] as i64).checked_add(before).and_then(|n| n.checked_add(after));
             let Some(total) = total.filter(|n| *n >= 0) else {
                 fail!("pads {pads:?} leave nothing of shape {shape:?}");
             };

@@ -228,8 +228,7 @@ struct Gemm {
 impl Gemm {
     fn build(setup: &Setup) -> OpResult<Box<dyn Operator>> {
         let attributes = setup.attributes;
-        let transpose =
-            [attributes.int("transA", 0)? != 0, attributes.int("transB", 0)? != 0];
+        let transpose = [attributes.int("transA", 0)? != 0, attributes.int("transB", 0)? != 0];
         let mut shapes = [setup.shape(0)?.to_vec(), setup.shape(1)?.to_vec()];
         for (shape, flip) in shapes.iter_mut().zip(transpose) {
             if shape.len() != 2 {
@@ -254,11 +253,7 @@ impl Gemm {
     }
 
     /// The sweep as the inner product sees it: operands transposed, cotangent scaled by alpha.
-    fn inner<T>(
-        &self,
-        sweep: &Reverse,
-        run: impl FnOnce(&Reverse) -> OpResult<T>,
-    ) -> OpResult<T> {
+    fn inner<T>(&self, sweep: &Reverse, run: impl FnOnce(&Reverse) -> OpResult<T>) -> OpResult<T> {
         let a = self.oriented(sweep.input(0)?, 0)?;
         let b = self.oriented(sweep.input(1)?, 1)?;
         let cotangent = sweep.cotangent()?;
@@ -271,6 +266,7 @@ impl Gemm {
             wanted: &sweep.wanted[..2],
             batch: sweep.batch,
             width: sweep.width,
+            memo: Default::default(),
         })
     }
 }
@@ -304,7 +300,8 @@ impl Operator for Gemm {
         }
         if sweep.wants(2) {
             let cotangent = sweep.cotangent()?;
-            let scaled = if self.beta == 1.0 { cotangent.clone() } else { (cotangent * self.beta)? };
+            let scaled =
+                if self.beta == 1.0 { cotangent.clone() } else { (cotangent * self.beta)? };
             result[2] = Some(sum_to(&scaled, sweep.shape(2)?)?);
         }
         debug_assert!(result.iter().flatten().all(|t| example_shape(t).len() <= 2));

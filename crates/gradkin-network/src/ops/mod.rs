@@ -15,10 +15,13 @@ mod indexing;
 mod linear;
 mod normalization;
 mod pooling;
+mod recurrent;
 mod reduction;
+mod resize;
 mod shape;
 mod softmax;
 
+use std::cell::OnceCell;
 use std::fmt::Debug;
 
 use candle_core::{DType, Tensor};
@@ -98,6 +101,9 @@ pub(crate) struct Reverse<'a> {
     pub(crate) batch: usize,
     /// Number of outputs d.
     pub(crate) width: usize,
+    /// What an operator has worked out for this node already: its factors and its reverse rule are
+    /// asked for one after the other, and a recurrent layer goes back through time for each.
+    pub(crate) memo: OnceCell<Vec<Tensor>>,
 }
 
 impl Reverse<'_> {
@@ -238,10 +244,15 @@ const FAMILIES: &[&[(&str, Build)]] = &[
     linear::OPERATORS,
     normalization::OPERATORS,
     pooling::OPERATORS,
+    recurrent::OPERATORS,
     reduction::OPERATORS,
+    resize::OPERATORS,
     shape::OPERATORS,
     softmax::OPERATORS,
 ];
+
+/// Operators that the graph resolves while it is built, without a node that runs.
+const BY_THE_GRAPH: &[&str] = &["Constant", "If"];
 
 fn find(operator: &str) -> Option<Build> {
     FAMILIES.iter().flat_map(|f| f.iter()).find(|(name, _)| *name == operator).map(|(_, b)| *b)
@@ -249,13 +260,13 @@ fn find(operator: &str) -> Option<Build> {
 
 /// Whether gradkin knows an operator of ONNX's own domain.
 pub(crate) fn is_known(operator: &str) -> bool {
-    operator == "Constant" || find(operator).is_some()
+    BY_THE_GRAPH.contains(&operator) || find(operator).is_some()
 }
 
 /// The ONNX operators that gradkin knows, sorted by name.
 pub fn supported_operators() -> Vec<&'static str> {
     let mut names: Vec<_> = FAMILIES.iter().flat_map(|f| f.iter()).map(|(name, _)| *name).collect();
-    names.push("Constant");
+    names.extend(BY_THE_GRAPH);
     names.sort_unstable();
     names
 }

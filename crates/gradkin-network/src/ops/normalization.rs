@@ -43,7 +43,9 @@ impl BatchNormalization {
     fn build(setup: &Setup) -> OpResult<Box<dyn Operator>> {
         let shape = setup.shape(0)?;
         if setup.attributes.int("training_mode", 0)? != 0 {
-            fail!("training_mode is on: the model was exported in training mode; export it with model.eval()");
+            fail!(
+                "training_mode is on: the model was exported in training mode; export it with model.eval()"
+            );
         }
         if setup.attributes.int("spatial", 1)? == 0 {
             fail!("spatial = 0 (one statistic per element) is not supported");
@@ -205,11 +207,8 @@ impl Operator for Normalization {
         let x = required(inputs, 0)?;
         let rows = self.rows(x)?;
         let size = self.size as f64;
-        let centred = if self.centred {
-            rows.broadcast_sub(&(rows.sum_keepdim(1)? / size)?)?
-        } else {
-            rows
-        };
+        let centred =
+            if self.centred { rows.broadcast_sub(&(rows.sum_keepdim(1)? / size)?)? } else { rows };
         let variance = (centred.sqr()?.sum_keepdim(1)? / size)?;
         let inverse = (variance + self.epsilon)?.sqrt()?.recip()?;
         let normal = centred.broadcast_mul(&inverse)?;

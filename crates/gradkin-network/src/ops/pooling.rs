@@ -24,7 +24,11 @@ impl Geometry {
             fail!("pooling needs at least three axes but got shape {x:?}");
         }
         let window = Window::read(setup.attributes, &x[2..], None)?;
-        if window.axes.iter().any(|a| a.before >= a.kernel * a.dilation || a.after >= a.kernel * a.dilation) {
+        if window
+            .axes
+            .iter()
+            .any(|a| a.before >= a.kernel * a.dilation || a.after >= a.kernel * a.dilation)
+        {
             fail!("the padding is wider than the kernel");
         }
         let mut out_shape = x[..2].to_vec();
@@ -101,10 +105,8 @@ impl AveragePool {
                 };
                 (0..axis.kernel).filter(inside).count().max(1) as f64
             };
-            weights = weights
-                .iter()
-                .flat_map(|w| (0..axis.out).map(move |o| w / counted(o)))
-                .collect();
+            weights =
+                weights.iter().flat_map(|w| (0..axis.out).map(move |o| w / counted(o))).collect();
         }
         Ok(Box::new(Self { geometry, weights }))
     }

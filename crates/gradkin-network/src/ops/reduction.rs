@@ -81,7 +81,9 @@ impl Reduce {
         axes.sort_unstable();
         axes.dedup();
         let count: usize = axes.iter().map(|a| shape[*a]).product();
-        if count == 0 && !matches!(kind, Kind::Sum | Kind::Prod | Kind::SumSquare | Kind::L1 | Kind::L2) {
+        if count == 0
+            && !matches!(kind, Kind::Sum | Kind::Prod | Kind::SumSquare | Kind::L1 | Kind::L2)
+        {
             fail!("nothing to reduce in shape {shape:?}");
         }
         let mut kept = shape.to_vec();

@@ -21,7 +21,12 @@ pub(super) const OPERATORS: &[(&str, Build)] = &[
     ("Cast", Cast::build),
     ("CastLike", Cast::like),
     ("Shape", Shape::build),
-    ("Size", |s| Ok(Box::new(Shape { numbers: vec![s.shape(0)?.iter().product::<usize>() as i64], scalar: true }))),
+    ("Size", |s| {
+        Ok(Box::new(Shape {
+            numbers: vec![s.shape(0)?.iter().product::<usize>() as i64],
+            scalar: true,
+        }))
+    }),
     ("ConstantOfShape", ConstantOfShape::build),
     ("Range", range),
 ];
@@ -353,7 +358,9 @@ impl Split {
             None => setup.constant_ints(1)?,
         };
         let sizes: Vec<usize> = match given {
-            Some(sizes) => sizes.iter().map(|s| usize::try_from(*s).unwrap_or(usize::MAX)).collect(),
+            Some(sizes) => {
+                sizes.iter().map(|s| usize::try_from(*s).unwrap_or(usize::MAX)).collect()
+            }
             None => {
                 let count = setup.attributes.int("num_outputs", setup.outputs as i64)?;
                 let count = usize::try_from(count).unwrap_or(0).max(1);

@@ -48,7 +48,12 @@ fn positions(window: &Window) -> Vec<Vec<u32>> {
                     .filter_map(|k| axis.position(o, k).map(|p| p as u32))
                     .collect();
                 let size = axis.size as u32;
-                next.push(outer.iter().flat_map(|row| inner.iter().map(move |p| row * size + p)).collect());
+                next.push(
+                    outer
+                        .iter()
+                        .flat_map(|row| inner.iter().map(move |p| row * size + p))
+                        .collect(),
+                );
             }
         }
         list = next;

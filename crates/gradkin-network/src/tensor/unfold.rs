@@ -146,13 +146,16 @@ fn unfold<T: WithDType>(data: &[T], planes: usize, window: &Window) -> Vec<T> {
     let stride = window.axes.last().map_or(1, |a| a.stride);
     let runs = runs(window);
     let mut out = vec![T::zero(); planes * columns];
-    for (plane, column) in data.chunks_exact(size.max(1)).zip(out.chunks_exact_mut(columns.max(1))) {
+    for (plane, column) in data.chunks_exact(size.max(1)).zip(out.chunks_exact_mut(columns.max(1)))
+    {
         for run in &runs {
             let target = &mut column[run.column..run.column + run.len];
             if stride == 1 {
                 target.copy_from_slice(&plane[run.plane..run.plane + run.len]);
             } else {
-                for (value, source) in target.iter_mut().zip(plane[run.plane..].iter().step_by(stride)) {
+                for (value, source) in
+                    target.iter_mut().zip(plane[run.plane..].iter().step_by(stride))
+                {
                     *value = *source;
                 }
             }
@@ -166,7 +169,8 @@ fn fold<T: WithDType>(data: &[T], planes: usize, window: &Window) -> Vec<T> {
     let stride = window.axes.last().map_or(1, |a| a.stride);
     let runs = runs(window);
     let mut out = vec![T::zero(); planes * size];
-    for (column, plane) in data.chunks_exact(columns.max(1)).zip(out.chunks_exact_mut(size.max(1))) {
+    for (column, plane) in data.chunks_exact(columns.max(1)).zip(out.chunks_exact_mut(size.max(1)))
+    {
         for run in &runs {
             let source = &column[run.column..run.column + run.len];
             if stride == 1 {
@@ -211,7 +215,9 @@ mod tests {
     #[test]
     fn unfold_is_its_definition_and_fold_its_transpose() -> Result<()> {
         for (stride, dilation, pad) in [(1, 1, 0), (1, 1, 2), (2, 1, 1), (1, 2, 2), (3, 2, 1)] {
-            let window = Window { axes: vec![axis(7, 3, stride, dilation, pad), axis(6, 2, stride, dilation, pad)] };
+            let window = Window {
+                axes: vec![axis(7, 3, stride, dilation, pad), axis(6, 2, stride, dilation, pad)],
+            };
             let x = Tensor::randn(0f64, 1.0, (2, 3, 7, 6), &Device::Cpu)?;
             let columns = Unfold(window.clone()).apply(&x)?;
             let planes = x.flatten_all()?.to_vec1::<f64>()?;

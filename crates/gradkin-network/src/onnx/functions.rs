@@ -1,0 +1,345 @@
+//! Functions that a model file defines itself, written out in place of the nodes that call them.
+//!
+//! Exporters keep their own operators (and sometimes whole layers) as functions: a body of nodes
+//! with formal inputs, outputs and attributes. A call is replaced by the body, its names set under
+//! the call's first output, so that nothing later needs to know of functions. Calls of ONNX's own
+//! operators that gradkin knows are left alone.
+
+use std::collections::HashMap;
+
+use rten_onnx::onnx::{AttributeProto, GraphProto, NodeProto, OperatorSetIdProto};
+use rten_onnx::protobuf::{
+    DecodeMessage, Fields, OwnedValues, ProtobufError, ReadValue, ValueReader,
+};
+
+use super::is_own_domain;
+use crate::ops;
+
+/// A node, and the opset its function asks for where it came out of one.
+pub(super) struct Placed {
+    pub(super) node: NodeProto,
+    pub(super) opset: Option<i64>,
+}
+
+/// How deeply functions may call each other.
+const DEEPEST: usize = 64;
+/// How many nodes all functions together may be written out to.
+const MOST_NODES: usize = 1 << 20;
+
+/// The functions of a model, by domain and name.
+#[derive(Default)]
+pub(super) struct Functions(HashMap<(String, String), Function>);
+
+impl Functions {
+    /// Read them from a model file; whatever else is in it is skipped.
+    pub(super) fn read(bytes: &[u8]) -> Result<Self, String> {
+        let file = File::decode(ValueReader::from_buf(bytes)).map_err(|e| e.to_string())?;
+        let mut map = HashMap::with_capacity(file.0.len());
+        for function in file.0 {
+            let key = (own(&function.domain), function.name.clone());
+            if map.insert(key, function).is_some() {
+                return Err("a function is defined twice; overloads are not supported".into());
+            }
+        }
+        Ok(Self(map))
+    }
+
+    /// Write out every call.
+    pub(super) fn inline(&self, nodes: Vec<NodeProto>) -> Result<Vec<Placed>, String> {
+        let mut out = Vec::with_capacity(nodes.len());
+        for node in nodes {
+            self.place(Placed { node, opset: None }, 0, &mut out)?;
+        }
+        Ok(out)
+    }
+
+    fn place(&self, call: Placed, depth: usize, out: &mut Vec<Placed>) -> Result<(), String> {
+        let Some(function) = self.called(&call.node) else {
+            if out.len() >= MOST_NODES {
+                return Err(format!("its functions write out to more than {MOST_NODES} nodes"));
+            }
+            out.push(call);
+            return Ok(());
+        };
+        if depth == DEEPEST {
+            return Err(format!(
+                "function `{}` calls functions more than {DEEPEST} deep, perhaps itself",
+                function.name
+            ));
+        }
+        let names = Names::new(function, &call.node);
+        for passed in function.passed_through(&call.node, &names) {
+            out.push(Placed { node: passed, opset: None });
+        }
+        for node in &function.nodes {
+            let node = function.body_node(node, &call.node, &names)?;
+            self.place(Placed { node, opset: function.opset }, depth + 1, out)?;
+        }
+        Ok(())
+    }
+
+    fn called(&self, node: &NodeProto) -> Option<&Function> {
+        let domain = own(node.domain.as_deref().unwrap_or_default());
+        let name = node.op_type.clone().unwrap_or_default();
+        if domain.is_empty() && ops::is_known(&name) {
+            return None;
+        }
+        self.0.get(&(domain, name))
+    }
+}
+
+/// ONNX's own domain has two spellings.
+fn own(domain: &str) -> String {
+    if is_own_domain(domain) { String::new() } else { domain.to_owned() }
+}
+
+/// What the names of a function's body are called where it is written out.
+struct Names<'a> {
+    known: HashMap<&'a str, String>,
+    prefix: String,
+}
+
+impl<'a> Names<'a> {
+    fn new(function: &'a Function, call: &NodeProto) -> Self {
+        let first = call.output.iter().find(|o| !o.is_empty());
+        let prefix = first.or(call.name.as_ref()).cloned().unwrap_or_default();
+        let mut known = HashMap::new();
+        for (k, output) in function.outputs.iter().enumerate() {
+            if let Some(actual) = call.output.get(k).filter(|o| !o.is_empty()) {
+                known.insert(output.as_str(), actual.clone());
+            }
+        }
+        for (k, input) in function.inputs.iter().enumerate() {
+            known.insert(input.as_str(), call.input.get(k).cloned().unwrap_or_default());
+        }
+        Self { known, prefix }
+    }
+
+    fn of(&self, name: &str) -> String {
+        match self.known.get(name) {
+            Some(actual) => actual.clone(),
+            None if name.is_empty() => String::new(),
+            None => format!("{}/{name}", self.prefix),
+        }
+    }
+
+    fn rename(&self, names: &mut [String]) {
+        names.iter_mut().for_each(|name| *name = self.of(name));
+    }
+
+    fn rename_node(&self, node: &mut NodeProto) {
+        self.rename(&mut node.input);
+        self.rename(&mut node.output);
+        let inner = node.name.take().filter(|name| !name.is_empty());
+        node.name = inner.map(|name| format!("{}/{name}", self.prefix));
+        for attribute in &mut node.attribute {
+            if let Some(graph) = &mut attribute.g {
+                self.rename_graph(graph);
+            }
+        }
+    }
+
+    fn rename_graph(&self, graph: &mut GraphProto) {
+        graph.node.iter_mut().for_each(|node| self.rename_node(node));
+        for tensor in &mut graph.initializer {
+            tensor.name = tensor.name.as_deref().map(|name| self.of(name));
+        }
+        for value in graph.input.iter_mut().chain(&mut graph.output) {
+            value.name = value.name.as_deref().map(|name| self.of(name));
+        }
+    }
+}
+
+/// The body of a function.
+#[derive(Default)]
+struct Function {
+    domain: String,
+    name: String,
+    inputs: Vec<String>,
+    outputs: Vec<String>,
+    defaults: Vec<AttributeProto>,
+    nodes: Vec<BodyNode>,
+    opset: Option<i64>,
+}
+
+impl Function {
+    /// Outputs that are inputs, which need a node of their own to carry the call's output name.
+    fn passed_through(&self, call: &NodeProto, names: &Names) -> Vec<NodeProto> {
+        let pairs = self.outputs.iter().zip(&call.output);
+        let both = pairs.filter(|(own, actual)| self.inputs.contains(own) && !actual.is_empty());
+        both.map(|(own, actual)| NodeProto {
+            op_type: Some("Identity".into()),
+            input: vec![names.of(own)],
+            output: vec![actual.clone()],
+            ..NodeProto::default()
+        })
+        .collect()
+    }
+
+    /// One node of the body, its names and attributes those of the call.
+    fn body_node(
+        &self,
+        body: &BodyNode,
+        call: &NodeProto,
+        names: &Names,
+    ) -> Result<NodeProto, String> {
+        let mut node = body.node.clone();
+        let mut attributes = Vec::with_capacity(node.attribute.len());
+        for (attribute, reference) in node.attribute.into_iter().zip(&body.references) {
+            if reference.nested {
+                return Err(format!(
+                    "function `{}` hands an attribute to a branch, which is not supported",
+                    self.name
+                ));
+            }
+            let Some(target) = &reference.target else {
+                attributes.push(attribute);
+                continue;
+            };
+            let named = |a: &&AttributeProto| a.name.as_deref() == Some(target);
+            let given = call.attribute.iter().find(named).or(self.defaults.iter().find(named));
+            if let Some(given) = given {
+                attributes.push(AttributeProto { name: attribute.name, ..given.clone() });
+            }
+        }
+        node.attribute = attributes;
+        names.rename_node(&mut node);
+        Ok(node)
+    }
+}
+
+/// A node of a body, with what its attributes refer to.
+struct BodyNode {
+    node: NodeProto,
+    references: Vec<Reference>,
+}
+
+/// The part of a model file that holds functions.
+struct File(Vec<Function>);
+
+impl DecodeMessage for File {
+    type Types = OwnedValues;
+
+    fn decode_fields<R: ReadValue<Types = Self::Types>>(
+        mut fields: Fields<R>,
+    ) -> Result<Self, ProtobufError> {
+        const FUNCTIONS: u64 = 25;
+        let mut functions = Vec::new();
+        while let Some(mut field) = fields.next()? {
+            match field.number() {
+                FUNCTIONS => functions.push(Function::decode_field(&mut field)?),
+                _ => field.skip()?,
+            }
+        }
+        Ok(Self(functions))
+    }
+}
+
+impl DecodeMessage for Function {
+    type Types = OwnedValues;
+
+    fn decode_fields<R: ReadValue<Types = Self::Types>>(
+        mut fields: Fields<R>,
+    ) -> Result<Self, ProtobufError> {
+        let mut function = Self::default();
+        while let Some(mut field) = fields.next()? {
+            match field.number() {
+                1 => function.name = field.read_string()?,
+                4 => function.inputs.push(field.read_string()?),
+                5 => function.outputs.push(field.read_string()?),
+                7 => {
+                    // The decoder of nodes leaves references out, so the bytes are read twice.
+                    let bytes = field.read_bytes()?;
+                    let node = NodeProto::decode(ValueReader::from_buf(bytes.as_slice()))?;
+                    let references = References::decode(ValueReader::from_buf(bytes.as_slice()))?;
+                    function.nodes.push(BodyNode { node, references: references.0 });
+                }
+                9 => {
+                    let set = OperatorSetIdProto::decode_field(&mut field)?;
+                    if is_own_domain(set.domain.as_deref().unwrap_or_default()) {
+                        function.opset = set.version;
+                    }
+                }
+                10 => function.domain = field.read_string()?,
+                11 => function.defaults.push(AttributeProto::decode_field(&mut field)?),
+                _ => field.skip()?,
+            }
+        }
+        Ok(function)
+    }
+}
+
+/// For each attribute of a node what it refers to.
+struct References(Vec<Reference>);
+
+impl DecodeMessage for References {
+    type Types = OwnedValues;
+
+    fn decode_fields<R: ReadValue<Types = Self::Types>>(
+        mut fields: Fields<R>,
+    ) -> Result<Self, ProtobufError> {
+        const ATTRIBUTE: u64 = 5;
+        let mut references = Vec::new();
+        while let Some(mut field) = fields.next()? {
+            match field.number() {
+                ATTRIBUTE => references.push(Reference::decode_field(&mut field)?),
+                _ => field.skip()?,
+            }
+        }
+        Ok(Self(references))
+    }
+}
+
+/// Whether an attribute stands for one of the function's.
+#[derive(Default)]
+struct Reference {
+    target: Option<String>,
+    /// Whether a node inside a graph attribute has such a reference.
+    nested: bool,
+}
+
+impl DecodeMessage for Reference {
+    type Types = OwnedValues;
+
+    fn decode_fields<R: ReadValue<Types = Self::Types>>(
+        mut fields: Fields<R>,
+    ) -> Result<Self, ProtobufError> {
+        const GRAPH: u64 = 6;
+        const REFERENCE: u64 = 21;
+        let mut reference = Self::default();
+        while let Some(mut field) = fields.next()? {
+            match field.number() {
+                GRAPH => reference.nested |= Nested::decode_field(&mut field)?.0,
+                REFERENCE => {
+                    reference.target = Some(field.read_string()?).filter(|name| !name.is_empty());
+                }
+                _ => field.skip()?,
+            }
+        }
+        Ok(reference)
+    }
+}
+
+/// Whether any node of a graph has an attribute that refers to a function's.
+struct Nested(bool);
+
+impl DecodeMessage for Nested {
+    type Types = OwnedValues;
+
+    fn decode_fields<R: ReadValue<Types = Self::Types>>(
+        mut fields: Fields<R>,
+    ) -> Result<Self, ProtobufError> {
+        const NODE: u64 = 1;
+        let mut found = false;
+        while let Some(mut field) = fields.next()? {
+            match field.number() {
+                NODE => {
+                    let references = References::decode_field(&mut field)?;
+                    found |= references.0.iter().any(|r| r.nested || r.target.is_some());
+                }
+                _ => field.skip()?,
+            }
+        }
+        Ok(Self(found))
+    }
+}

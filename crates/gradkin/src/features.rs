@@ -1,0 +1,404 @@
+//! Examples brought into the form in which inner products are taken: swept, whitened once, laid out.
+//!
+//! Whitening acts on outputs, and a factor is linear in its cotangent: K(x,x)^−½ J is the same sum of
+//! outer products with δ replaced by K(x,x)^−½ δ. So the trace of a correlation, Σ of d×d entries for
+//! every pair, is one inner product of vectors that were whitened once.
+
+use std::ops::Range;
+
+use gradkin_network::{Collected, Factor, FactorShape, Sweep};
+use rayon::prelude::*;
+
+use crate::error::{Error, Result};
+use crate::examples::Examples;
+use crate::number::{Number, dot, numbers, product_ab};
+use crate::output::Output;
+use crate::plan::{Form, Planned};
+use crate::progress::Counter;
+use crate::similarity::{Kind, Reduction};
+use crate::whiten::Spectrum;
+
+/// Which side of K an example stands on; only influence treats them differently.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    Row,
+    Column,
+}
+
+/// Everything that decides what features are.
+pub(crate) struct Recipe<'a> {
+    pub(crate) sweep: Sweep<'a>,
+    pub(crate) output: Output,
+    pub(crate) plan: Vec<Planned>,
+    pub(crate) kind: Kind,
+    pub(crate) reduction: Reduction,
+}
+
+/// The arrays of one component: where they lie among all arrays, and their widths per example.
+#[derive(Debug, Clone)]
+pub(crate) enum Arrays {
+    /// `[N, d·len]`.
+    Dense { array: usize, len: usize },
+    /// Per group a `[N, T·p]` and δ, which is `[N, T·d·q]` for the trace and `[N, d·T·q]` for
+    /// matrices.
+    Factored { groups: Vec<[usize; 2]>, positions: usize, input: usize, cotangent: usize },
+    /// Row numbers `[N, T]` and δ `[N, d·T·width]`.
+    Rows { index: usize, array: usize, positions: usize, width: usize },
+}
+
+impl Recipe<'_> {
+    pub(crate) fn width(&self) -> usize {
+        self.output.width()
+    }
+
+    fn is_trace(&self) -> bool {
+        self.reduction == Reduction::Trace
+    }
+
+    /// Where each component's numbers go, the width of each float array, and of each index array.
+    pub(crate) fn layout(&self) -> (Vec<Arrays>, Vec<usize>, Vec<usize>) {
+        let d = self.width();
+        let (mut floats, mut indices) = (Vec::new(), Vec::new());
+        let mut add = |width: usize| {
+            floats.push(width);
+            floats.len() - 1
+        };
+        let mut list = Vec::with_capacity(self.plan.len());
+        for planned in &self.plan {
+            list.push(match (planned.shape, planned.form) {
+                (
+                    FactorShape::Outer { groups, positions, input, cotangent, .. },
+                    Form::Factored,
+                ) => {
+                    let one = |_| [add(positions * input), add(d * positions * cotangent)];
+                    let groups = (0..groups).map(one).collect();
+                    Arrays::Factored { groups, positions, input, cotangent }
+                }
+                (FactorShape::Rows { positions, width, .. }, Form::Rows) => {
+                    indices.push(positions);
+                    let index = indices.len() - 1;
+                    Arrays::Rows { index, array: add(d * positions * width), positions, width }
+                }
+                (shape, _) => {
+                    let len = shape.weights();
+                    Arrays::Dense { array: add(d * len), len }
+                }
+            });
+        }
+        (list, floats, indices)
+    }
+
+    /// Numbers kept per example.
+    pub(crate) fn numbers(&self) -> usize {
+        let (_, floats, indices) = self.layout();
+        floats.iter().sum::<usize>() + 2 * indices.iter().sum::<usize>()
+    }
+
+    /// Examples to sweep at once: enough for efficient products, few enough to stay in cache.
+    fn micro_batch(&self) -> usize {
+        const FLOATS: usize = 4 << 20;
+        (FLOATS / self.sweep.working_set(self.width()).max(1)).clamp(1, 128)
+    }
+
+    /// Relative size below which an eigenvalue of K(x, x) counts as zero. Rounding in J leaves a
+    /// null direction with about (1e-6)² of the largest eigenvalue in f32, (1e-15)² in f64.
+    fn tolerance(&self) -> f64 {
+        match self.sweep.network().precision() {
+            gradkin_network::Precision::F32 => 1e-9,
+            gradkin_network::Precision::F64 => 1e-13,
+        }
+    }
+
+    /// The d×d map that an example's Jacobian is multiplied with on a side, and its rank; `None`
+    /// where its gradients are not finite.
+    fn map(&self, kernel: &[f64], side: Side) -> Option<(usize, Option<Vec<f64>>)> {
+        let spectrum = Spectrum::new(kernel, self.width(), self.tolerance())?;
+        let rank = spectrum.rank();
+        let scalar = self.reduction != Reduction::Matrix;
+        let share = |power: f64| if scalar { (rank.max(1) as f64).powf(power) } else { 1.0 };
+        let map = match (self.kind, side) {
+            (Kind::Inner, _) | (Kind::Influence, Side::Row) => None,
+            (Kind::Influence, Side::Column) => Some(spectrum.power(-1.0, share(-1.0))),
+            (Kind::Correlation, _) => Some(spectrum.power(-0.5, share(-0.5))),
+        };
+        Some((rank, map))
+    }
+}
+
+/// Examples ready for inner products.
+pub(crate) struct Features<T> {
+    pub(crate) count: usize,
+    pub(crate) arrays: Vec<Vec<T>>,
+    pub(crate) indices: Vec<Vec<i64>>,
+    /// Rank of K(x, x) per example.
+    pub(crate) ranks: Vec<usize>,
+    /// Whether all gradients of an example are finite.
+    pub(crate) finite: Vec<bool>,
+}
+
+/// The slices of all arrays that belong to one micro-batch.
+struct Target<'t, T> {
+    start: usize,
+    count: usize,
+    arrays: Vec<&'t mut [T]>,
+    indices: Vec<&'t mut [i64]>,
+    ranks: &'t mut [usize],
+    finite: &'t mut [bool],
+}
+
+/// Sweep a range of examples and lay them out.
+pub(crate) fn encode<T: Number>(
+    recipe: &Recipe,
+    examples: &dyn Examples,
+    range: Range<usize>,
+    side: Side,
+    counter: &Counter,
+) -> Result<Features<T>> {
+    let (layout, widths, index_widths) = recipe.layout();
+    let count = range.len();
+    let mut features = Features {
+        count,
+        arrays: widths.iter().map(|w| vec![T::default(); w * count]).collect(),
+        indices: index_widths.iter().map(|w| vec![0; w * count]).collect(),
+        ranks: vec![0; count],
+        finite: vec![true; count],
+    };
+    let micro = recipe.micro_batch().min(count.div_ceil(rayon::current_num_threads()).max(1));
+    let targets = split(&mut features, range.start, micro, &widths, &index_widths);
+    targets.into_par_iter().try_for_each(|mut target| -> Result<()> {
+        sweep_into(recipe, examples, &layout, side, &mut target)?;
+        counter.add(target.count as u64)
+    })?;
+    Ok(features)
+}
+
+/// Cut all arrays into micro-batches.
+fn split<'t, T>(
+    features: &'t mut Features<T>,
+    start: usize,
+    micro: usize,
+    widths: &[usize],
+    index_widths: &[usize],
+) -> Vec<Target<'t, T>> {
+    let count = features.count;
+    let batches = count.div_ceil(micro);
+    let mut targets: Vec<Target<T>> = Vec::with_capacity(batches);
+    let ranks = features.ranks.chunks_mut(micro);
+    let finite = features.finite.chunks_mut(micro);
+    for (i, (ranks, finite)) in ranks.zip(finite).enumerate() {
+        let (start, count) = (start + i * micro, ranks.len());
+        targets.push(Target {
+            start,
+            count,
+            arrays: Vec::new(),
+            indices: Vec::new(),
+            ranks,
+            finite,
+        });
+    }
+    for (array, width) in features.arrays.iter_mut().zip(widths) {
+        let mut rest = array.as_mut_slice();
+        for target in &mut targets {
+            let (own, tail) = rest.split_at_mut(target.count * width);
+            target.arrays.push(own);
+            rest = tail;
+        }
+    }
+    for (array, width) in features.indices.iter_mut().zip(index_widths) {
+        let mut rest = array.as_mut_slice();
+        for target in &mut targets {
+            let (own, tail) = rest.split_at_mut(target.count * width);
+            target.indices.push(own);
+            rest = tail;
+        }
+    }
+    targets
+}
+
+/// A component's factor as plain arrays: `[B, d·inner]` and, where factored, a `[B, groups, T·p]`.
+struct Raw<T> {
+    delta: Vec<T>,
+    input: Vec<T>,
+    index: Vec<i64>,
+}
+
+fn sweep_into<T: Number>(
+    recipe: &Recipe,
+    examples: &dyn Examples,
+    layout: &[Arrays],
+    side: Side,
+    target: &mut Target<T>,
+) -> Result<()> {
+    let range = target.start..target.start + target.count;
+    let inputs = examples.batch(range.clone()).map_err(Error::Examples)?;
+    let pass = recipe.sweep.forward(inputs, target.count)?;
+    let seeds = recipe.output.seeds(&recipe.sweep, &pass, examples.labels(), range.start)?;
+    let mut sink = Collected::default();
+    recipe.sweep.reverse(&pass, &seeds, &mut sink)?;
+    drop(pass);
+    let mut raw = Vec::with_capacity(layout.len());
+    for (component, arrays) in layout.iter().enumerate() {
+        let Some(factor) = sink.factors.remove(&component) else {
+            return Err(Error::Usage(format!("component {component} brought no factor")));
+        };
+        raw.push(plain::<T>(factor, arrays)?);
+    }
+    let d = recipe.width();
+    for b in 0..target.count {
+        let mut kernel = vec![0.0; d * d];
+        for (raw, arrays) in raw.iter().zip(layout) {
+            add_self_kernel(raw, arrays, b, d, &mut kernel);
+        }
+        let Some((rank, map)) = recipe.map(&kernel, side) else {
+            // The arrays hold zeros; the example is reported instead.
+            target.finite[b] = false;
+            continue;
+        };
+        target.ranks[b] = rank;
+        for (raw, arrays) in raw.iter().zip(layout) {
+            place(raw, arrays, b, recipe, map.as_deref(), target);
+        }
+    }
+    Ok(())
+}
+
+/// A factor in the planned form, as plain arrays with the output axis right after the example's.
+fn plain<T: Number>(factor: Factor, arrays: &Arrays) -> Result<Raw<T>> {
+    Ok(match (factor, arrays) {
+        (Factor::Outer { input, cotangent, .. }, Arrays::Factored { .. }) => {
+            Raw { delta: numbers(&cotangent)?, input: numbers(&input)?, index: Vec::new() }
+        }
+        (Factor::Rows { index, cotangent, .. }, Arrays::Rows { .. }) => Raw {
+            delta: numbers(&cotangent)?,
+            input: Vec::new(),
+            index: index.flatten_all()?.to_vec1::<i64>()?,
+        },
+        (factor, _) => {
+            Raw { delta: numbers(&factor.to_dense()?)?, input: Vec::new(), index: Vec::new() }
+        }
+    })
+}
+
+/// Add a component's part of K(x, x) for example `b` of the micro-batch, in double precision.
+fn add_self_kernel<T: Number>(
+    raw: &Raw<T>,
+    arrays: &Arrays,
+    b: usize,
+    d: usize,
+    kernel: &mut [f64],
+) {
+    let mut add = |c: usize, e: usize, value: f64| {
+        kernel[c * d + e] += value;
+        if c != e {
+            kernel[e * d + c] += value;
+        }
+    };
+    match arrays {
+        Arrays::Dense { len, .. } => {
+            let rows = &raw.delta[b * d * len..(b + 1) * d * len];
+            for c in 0..d {
+                for e in 0..=c {
+                    add(c, e, dot(&rows[c * len..(c + 1) * len], &rows[e * len..(e + 1) * len]));
+                }
+            }
+        }
+        Arrays::Factored { groups, positions, input, cotangent } => {
+            let (g_count, t_count, p, q) = (groups.len(), *positions, *input, *cotangent);
+            let a = |g: usize, t: usize| {
+                let at = ((b * g_count + g) * t_count + t) * p;
+                &raw.input[at..at + p]
+            };
+            let delta = |c: usize, g: usize, t: usize| {
+                let at = (((b * d + c) * g_count + g) * t_count + t) * q;
+                &raw.delta[at..at + q]
+            };
+            for g in 0..g_count {
+                for t in 0..t_count {
+                    for u in 0..t_count {
+                        let inner = dot(a(g, t), a(g, u));
+                        for c in 0..d {
+                            for e in 0..=c {
+                                add(c, e, inner * dot(delta(c, g, t), delta(e, g, u)));
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        Arrays::Rows { positions, width, .. } => {
+            let index = &raw.index[b * positions..(b + 1) * positions];
+            let delta = |c: usize, t: usize| {
+                let at = ((b * d + c) * positions + t) * width;
+                &raw.delta[at..at + width]
+            };
+            for t in 0..*positions {
+                for u in (0..*positions).filter(|u| index[*u] == index[t]) {
+                    for c in 0..d {
+                        for e in 0..=c {
+                            add(c, e, dot(delta(c, t), delta(e, u)));
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Map an example's δ and lay it down where inner products will find it.
+fn place<T: Number>(
+    raw: &Raw<T>,
+    arrays: &Arrays,
+    b: usize,
+    recipe: &Recipe,
+    map: Option<&[f64]>,
+    target: &mut Target<T>,
+) {
+    let d = recipe.width();
+    let inner = raw.delta.len() / (target.count * d).max(1);
+    let own = &raw.delta[b * d * inner..(b + 1) * d * inner];
+    let mapped;
+    let own = match map {
+        None => own,
+        Some(map) => {
+            mapped = apply(map, own, d);
+            &mapped
+        }
+    };
+    match arrays {
+        Arrays::Dense { array, len } => {
+            target.arrays[*array][b * d * len..(b + 1) * d * len].copy_from_slice(own);
+        }
+        Arrays::Rows { index, array, positions, .. } => {
+            target.arrays[*array][b * d * inner..(b + 1) * d * inner].copy_from_slice(own);
+            target.indices[*index][b * positions..(b + 1) * positions]
+                .copy_from_slice(&raw.index[b * positions..(b + 1) * positions]);
+        }
+        Arrays::Factored { groups, positions, input, cotangent } => {
+            let (g_count, t_count, q) = (groups.len(), *positions, *cotangent);
+            let a_width = t_count * input;
+            for (g, [a, delta]) in groups.iter().enumerate() {
+                let from = (b * g_count + g) * a_width;
+                target.arrays[*a][b * a_width..(b + 1) * a_width]
+                    .copy_from_slice(&raw.input[from..from + a_width]);
+                let width = d * t_count * q;
+                let target = &mut target.arrays[*delta][b * width..(b + 1) * width];
+                for c in 0..d {
+                    for t in 0..t_count {
+                        let from = ((c * g_count + g) * t_count + t) * q;
+                        let to = if recipe.is_trace() { t * d + c } else { c * t_count + t } * q;
+                        target[to..to + q].copy_from_slice(&own[from..from + q]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// map `[d, d]` times rows `[d, inner]`.
+fn apply<T: Number>(map: &[f64], rows: &[T], d: usize) -> Vec<T> {
+    let map: Vec<T> = map.iter().map(|m| T::from_f64(*m)).collect();
+    let inner = rows.len() / d.max(1);
+    let mut result = vec![T::default(); rows.len()];
+    product_ab((d, inner, d), &map, rows, &mut result);
+    result
+}

@@ -1,0 +1,579 @@
+//! Exact kernels between two sets of examples, tile by tile under a memory budget.
+//!
+//! Each example is swept once and kept as features where all of them fit the budget. Where they do
+//! not, the sets are cut into blocks that fit in pairs, and blocks are swept again as they meet.
+
+use std::ops::Range;
+use std::sync::Mutex;
+
+use gradkin_network::{Network, Precision, Sweep};
+use rayon::prelude::*;
+
+use crate::error::{Error, Result};
+use crate::examples::Examples;
+use crate::features::{Arrays, Features, Recipe, Side, encode};
+use crate::number::Number;
+use crate::output::{Output, OutputChoice};
+use crate::plan::{Form, Planned, plan};
+use crate::products::Products;
+use crate::progress::{Counter, Stage, Watch};
+use crate::rotation::best_rotation;
+use crate::similarity::{Kind, Reduction};
+
+/// What is to be computed.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Which similarity.
+    pub kind: Kind,
+    /// How d×d matrices become numbers.
+    pub reduction: Reduction,
+    /// What f is.
+    pub output: OutputChoice,
+    /// Which parameters count, one flag each; all by default.
+    pub parameters: Option<Vec<bool>>,
+    /// Use this form wherever it is possible, in place of the planner's choice.
+    pub form: Option<Form>,
+    /// Bytes that features and results may take together.
+    pub memory: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            kind: Kind::default(),
+            reduction: Reduction::default(),
+            output: OutputChoice::default(),
+            parameters: None,
+            form: None,
+            memory: 4 << 30,
+        }
+    }
+}
+
+/// Numbers in the precision that they were computed in.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Values {
+    /// Single precision.
+    F32(Vec<f32>),
+    /// Double precision.
+    F64(Vec<f64>),
+}
+
+impl Values {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::F32(v) => v.len(),
+            Self::F64(v) => v.len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Widened to double precision.
+    pub fn to_f64(&self) -> Vec<f64> {
+        match self {
+            Self::F32(v) => v.iter().map(|x| f64::from(*x)).collect(),
+            Self::F64(v) => v.clone(),
+        }
+    }
+}
+
+/// Examples for which a similarity is undefined.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Undefined {
+    /// No parameter can move the output: K(x, x) has rank zero.
+    pub rank_zero: Vec<usize>,
+    /// The gradient holds infinite numbers or NaN.
+    pub not_finite: Vec<usize>,
+}
+
+impl Undefined {
+    /// How many examples there are of either sort.
+    pub fn len(&self) -> usize {
+        self.rank_zero.len() + self.not_finite.len()
+    }
+
+    /// Whether every example has a similarity.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether `example` is among them.
+    pub fn contains(&self, example: usize) -> bool {
+        self.rank_zero.contains(&example) || self.not_finite.contains(&example)
+    }
+
+    fn note<T>(&mut self, features: &Features<T>, start: usize, zero_counts: bool) {
+        for (i, (rank, finite)) in features.ranks.iter().zip(&features.finite).enumerate() {
+            if !finite {
+                self.not_finite.push(start + i);
+            } else if *rank == 0 && zero_counts {
+                self.rank_zero.push(start + i);
+            }
+        }
+    }
+
+    fn tidy(&mut self) {
+        for list in [&mut self.rank_zero, &mut self.not_finite] {
+            list.sort_unstable();
+            list.dedup();
+        }
+    }
+}
+
+/// A kernel between two sets.
+#[derive(Debug, Clone)]
+pub struct Kernel {
+    /// `[N, M]`, or `[N, M, d, d]` where matrices were asked for; entry (i, j, a, b) belongs to output
+    /// a of row example i and output b of column example j.
+    pub values: Values,
+    /// Shape of the values.
+    pub shape: Vec<usize>,
+    /// Row examples that are undefined; their entries hold zero and mean nothing.
+    pub undefined_rows: Undefined,
+    /// Column examples that are undefined, likewise.
+    pub undefined_columns: Undefined,
+}
+
+impl Kernel {
+    /// The kernel without the rows and columns that are undefined, and the examples that remain.
+    ///
+    /// ```
+    /// use gradkin::{Kernel, Undefined, Values};
+    /// let kernel = Kernel {
+    ///     values: Values::F64(vec![1.0, 0.0, 0.0, 0.0]),
+    ///     shape: vec![2, 2],
+    ///     undefined_rows: Undefined { rank_zero: vec![1], not_finite: vec![] },
+    ///     undefined_columns: Undefined { rank_zero: vec![1], not_finite: vec![] },
+    /// };
+    /// let (defined, rows, columns) = kernel.defined();
+    /// assert_eq!((defined.shape, rows, columns), (vec![1, 1], vec![0], vec![0]));
+    /// ```
+    pub fn defined(&self) -> (Self, Vec<usize>, Vec<usize>) {
+        let kept = |count: usize, undefined: &Undefined| -> Vec<usize> {
+            (0..count).filter(|i| !undefined.contains(*i)).collect()
+        };
+        let rows = kept(self.shape[0], &self.undefined_rows);
+        let columns = kept(self.shape[1], &self.undefined_columns);
+        if rows.len() == self.shape[0] && columns.len() == self.shape[1] {
+            return (self.clone(), rows, columns);
+        }
+        let each: usize = self.shape[2..].iter().product();
+        let width = self.shape[1] * each;
+        fn pick<T: Copy>(
+            v: &[T],
+            rows: &[usize],
+            columns: &[usize],
+            width: usize,
+            each: usize,
+        ) -> Vec<T> {
+            let row = |i: &usize| v[i * width..(i + 1) * width].to_vec();
+            let cut = |row: Vec<T>| -> Vec<T> {
+                columns.iter().flat_map(|j| row[j * each..(j + 1) * each].to_vec()).collect()
+            };
+            rows.iter().map(row).flat_map(cut).collect()
+        }
+        let values = match &self.values {
+            Values::F32(v) => Values::F32(pick(v, &rows, &columns, width, each)),
+            Values::F64(v) => Values::F64(pick(v, &rows, &columns, width, each)),
+        };
+        let mut shape = vec![rows.len(), columns.len()];
+        shape.extend(&self.shape[2..]);
+        let none = Undefined::default;
+        let kernel = Self { values, shape, undefined_rows: none(), undefined_columns: none() };
+        (kernel, rows, columns)
+    }
+}
+
+/// A block of similarities handed to a visitor: examples `rows` × `columns`.
+pub(crate) struct Tile<'t, T> {
+    pub(crate) rows: Range<usize>,
+    pub(crate) columns: Range<usize>,
+    /// Row-major, `each` numbers per pair.
+    pub(crate) values: &'t [T],
+    pub(crate) each: usize,
+    /// Whether the tile stands for its mirror image too (rows and columns exchanged).
+    pub(crate) mirrored: bool,
+    /// Ranks of the row and column examples, zero where undefined.
+    pub(crate) undefined: &'t (dyn Fn(usize, Side) -> bool + Sync),
+}
+
+/// Computes similarities of a network.
+///
+/// ```no_run
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use gradkin::{InMemory, Settings, Similarity};
+/// use gradkin::network::{Model, Network, Options};
+/// let network = Network::new(&Model::open("model.onnx")?, &Options::default())?;
+/// let similarity = Similarity::new(&network, Settings::default())?;
+/// let examples = InMemory::new(vec![0.0; 10 * 784], 784);
+/// let kernel = similarity.kernel(&examples, None, &|_| true)?;
+/// assert_eq!(kernel.shape, [10, 10]);
+/// # Ok(()) }
+/// ```
+#[derive(Debug)]
+pub struct Similarity<'a> {
+    network: &'a Network,
+    settings: Settings,
+}
+
+impl<'a> Similarity<'a> {
+    /// Check the settings against the network.
+    pub fn new(network: &'a Network, settings: Settings) -> Result<Self> {
+        let similarity = Self { network, settings };
+        let recipe = similarity.recipe(1.0)?;
+        if recipe.plan.is_empty() {
+            return Err(Error::Usage(match network.parameters().is_empty() {
+                true => format!("{} has no parameters", network.source()),
+                false => "none of the chosen parameters reaches the chosen output".into(),
+            }));
+        }
+        Ok(similarity)
+    }
+
+    /// The network.
+    pub fn network(&self) -> &'a Network {
+        self.network
+    }
+
+    /// The settings.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// d, the number of outputs that are compared.
+    pub fn outputs(&self) -> Result<usize> {
+        Ok(self.recipe(1.0)?.width())
+    }
+
+    /// The form chosen for every component where each example meets `partners` others.
+    pub fn plan(&self, partners: usize) -> Result<Vec<Planned>> {
+        Ok(self.recipe(partners as f64)?.plan)
+    }
+
+    pub(crate) fn recipe(&self, partners: f64) -> Result<Recipe<'a>> {
+        let settings = &self.settings;
+        let parameters = settings.parameters.as_deref();
+        let sweep = Sweep::new(self.network, settings.output.name.as_deref(), parameters)?;
+        let output = Output::new(&settings.output, &sweep)?;
+        let plan = plan(&sweep, output.width(), settings.reduction, partners, settings.form);
+        let (kind, reduction) = (settings.kind, settings.reduction);
+        Ok(Recipe { sweep, output, plan, kind, reduction })
+    }
+
+    /// The exact kernel between `rows` and `columns`, or of `rows` with themselves.
+    ///
+    /// # Errors
+    /// Where the whole kernel does not fit the memory budget, where the examples do not fit the
+    /// network, and where `watch` returns false.
+    pub fn kernel(
+        &self,
+        rows: &dyn Examples,
+        columns: Option<&dyn Examples>,
+        watch: Watch,
+    ) -> Result<Kernel> {
+        match self.network.precision() {
+            Precision::F32 => self.kernel_in::<f32>(rows, columns, watch, Values::F32),
+            Precision::F64 => self.kernel_in::<f64>(rows, columns, watch, Values::F64),
+        }
+    }
+
+    fn kernel_in<T: Number>(
+        &self,
+        rows: &dyn Examples,
+        columns: Option<&dyn Examples>,
+        watch: Watch,
+        wrap: fn(Vec<T>) -> Values,
+    ) -> Result<Kernel> {
+        let d = self.outputs()?;
+        let (n, m) = (rows.len(), columns.map_or(rows.len(), |c| c.len()));
+        let mut shape = vec![n, m];
+        if self.settings.reduction == Reduction::Matrix {
+            shape.extend([d, d]);
+        }
+        let count = shape.iter().try_fold(1usize, |c, s| c.checked_mul(*s));
+        let bytes = count.and_then(|c| c.checked_mul(size_of::<T>()));
+        let Some((count, bytes)) = count.zip(bytes).filter(|(_, b)| *b <= self.settings.memory)
+        else {
+            return Err(Error::Usage(format!(
+                "a kernel of shape {shape:?} does not fit the memory budget of {} MiB; raise --memory, \
+                 take fewer examples, or ask for neighbours, which need no kernel",
+                self.settings.memory >> 20
+            )));
+        };
+        let values = Mutex::new(vec![T::default(); count]);
+        let visit = |tile: &Tile<T>| {
+            let Ok(mut values) = values.lock() else { return Ok(()) };
+            write_tile(&mut values, m, tile, d);
+            Ok(())
+        };
+        let budget = self.settings.memory - bytes;
+        let (undefined_rows, undefined_columns) =
+            self.visit(rows, columns, budget, watch, &visit)?;
+        let values = values.into_inner().unwrap_or_default();
+        Ok(Kernel { values: wrap(values), shape, undefined_rows, undefined_columns })
+    }
+
+    /// Compute every tile once and hand it to `visit`, from several threads.
+    pub(crate) fn visit<T: Number>(
+        &self,
+        rows: &dyn Examples,
+        columns: Option<&dyn Examples>,
+        budget: usize,
+        watch: Watch,
+        visit: &(dyn Fn(&Tile<T>) -> Result<()> + Sync),
+    ) -> Result<(Undefined, Undefined)> {
+        let (n, m) = (rows.len(), columns.map_or(rows.len(), |c| c.len()));
+        if n == 0 || m == 0 {
+            return Err(Error::Usage("a set of examples is empty".into()));
+        }
+        // One side of influence is whitened and the other is not, so even a set with itself has
+        // two encodings and no symmetry.
+        let symmetric = columns.is_none() && self.settings.kind != Kind::Influence;
+        let partners =
+            if symmetric { n as f64 / 2.0 } else { m as f64 * n as f64 / (n + m) as f64 };
+        let recipe = self.recipe(partners)?;
+        for set in [Some(rows), columns].into_iter().flatten() {
+            check_labels(&recipe, set)?;
+        }
+        let blocks = Blocks::new(&recipe, n, m, symmetric, budget, size_of::<T>())?;
+        let sweeps = Counter::new(watch, Stage::Sweep, blocks.sweeps());
+        let pairs = if symmetric { n as u64 * (n as u64 + 1) / 2 } else { n as u64 * m as u64 };
+        let pairs = Counter::new(watch, Stage::Pairs, pairs);
+        let other = columns.unwrap_or(rows);
+        let zero_counts = self.settings.kind != Kind::Inner;
+        let mut undefined = (Undefined::default(), Undefined::default());
+        let job = Job { recipe: &recipe, symmetric, pairs: &pairs, visit, zero_counts };
+        for i in blocks.rows() {
+            let left = encode::<T>(&recipe, rows, i.clone(), Side::Row, &sweeps)?;
+            undefined.0.note(&left, i.start, zero_counts);
+            if symmetric {
+                job.block((&left, i.start), (&left, i.start))?;
+            }
+            for j in blocks.columns(&i) {
+                let right = encode::<T>(&recipe, other, j.clone(), Side::Column, &sweeps)?;
+                undefined.1.note(&right, j.start, zero_counts);
+                job.block((&left, i.start), (&right, j.start))?;
+            }
+        }
+        if symmetric {
+            undefined.1 = undefined.0.clone();
+        }
+        undefined.0.tidy();
+        undefined.1.tidy();
+        Ok(undefined)
+    }
+}
+
+fn check_labels(recipe: &Recipe, examples: &dyn Examples) -> Result<()> {
+    let Some(labels) = examples.labels() else {
+        return match recipe.output.needs_labels() {
+            true => Err(Error::Usage(format!(
+                "this output needs labels and {} has none; give them with --labels",
+                examples.name()
+            ))),
+            false => Ok(()),
+        };
+    };
+    if labels.len() != examples.len() {
+        return Err(Error::Usage(format!(
+            "{} has {} labels for {} examples",
+            examples.name(),
+            labels.len(),
+            examples.len()
+        )));
+    }
+    Ok(())
+}
+
+/// How two sets are cut so that two blocks fit the budget.
+struct Blocks {
+    n: usize,
+    m: usize,
+    symmetric: bool,
+    row_step: usize,
+    column_step: usize,
+}
+
+impl Blocks {
+    fn new(
+        recipe: &Recipe,
+        n: usize,
+        m: usize,
+        symmetric: bool,
+        budget: usize,
+        bytes: usize,
+    ) -> Result<Self> {
+        let each = (recipe.numbers() * bytes).max(1);
+        let room = budget / each;
+        let whole = if symmetric { n } else { n + m };
+        if room >= whole {
+            return Ok(Self { n, m, symmetric, row_step: n, column_step: m.max(1) });
+        }
+        // Many rows held while the columns stream by: rows are swept once, columns once per block.
+        let column_step = (room / 8).clamp(1, m);
+        let row_step = room.saturating_sub(column_step).min(n);
+        if row_step == 0 {
+            return Err(Error::Usage(format!(
+                "one example takes {} MiB and two do not fit the memory budget of {} MiB; raise --memory, \
+                 or choose fewer parameters (--params) or outputs (--outputs)",
+                each >> 20,
+                budget >> 20
+            )));
+        }
+        Ok(Self { n, m, symmetric, row_step, column_step })
+    }
+
+    fn rows(&self) -> impl Iterator<Item = Range<usize>> {
+        steps(0..self.n, self.row_step)
+    }
+
+    /// Column blocks that a row block still has to meet.
+    fn columns(&self, rows: &Range<usize>) -> impl Iterator<Item = Range<usize>> + use<> {
+        let start = if self.symmetric { rows.end } else { 0 };
+        steps(start..self.m, self.column_step)
+    }
+
+    /// How many examples are swept in all.
+    fn sweeps(&self) -> u64 {
+        let columns = |i: Range<usize>| self.columns(&i).map(|j| j.len() as u64).sum::<u64>();
+        self.rows().map(|i| i.len() as u64 + columns(i)).sum()
+    }
+}
+
+fn steps(range: Range<usize>, step: usize) -> impl Iterator<Item = Range<usize>> {
+    let end = range.end;
+    range.step_by(step.max(1)).map(move |start| start..(start + step).min(end))
+}
+
+/// What all tiles of a run have in common.
+struct Job<'j, T> {
+    recipe: &'j Recipe<'j>,
+    symmetric: bool,
+    pairs: &'j Counter<'j>,
+    visit: &'j (dyn Fn(&Tile<T>) -> Result<()> + Sync),
+    zero_counts: bool,
+}
+
+impl<T: Number> Job<'_, T> {
+    /// All tiles between two encoded blocks; the same block twice gives its upper triangle.
+    fn block(&self, left: (&Features<T>, usize), right: (&Features<T>, usize)) -> Result<()> {
+        let same = std::ptr::eq(left.0, right.0);
+        let side = tile_side(left.0.count, right.0.count);
+        let mut tiles = Vec::new();
+        for i in steps(0..left.0.count, side) {
+            for j in steps(0..right.0.count, side) {
+                if !same || j.start >= i.start {
+                    tiles.push((i.clone(), j));
+                }
+            }
+        }
+        let (layout, ..) = self.recipe.layout();
+        tiles.into_par_iter().try_for_each(|(i, j)| self.tile(&layout, left, i, right, j, same))
+    }
+
+    fn tile(
+        &self,
+        layout: &[Arrays],
+        left: (&Features<T>, usize),
+        i: Range<usize>,
+        right: (&Features<T>, usize),
+        j: Range<usize>,
+        same: bool,
+    ) -> Result<()> {
+        let outputs = self.recipe.width();
+        let trace = self.recipe.reduction == Reduction::Trace;
+        let products = Products { layout, outputs, trace };
+        let mut values = products.tile(left.0, i.clone(), right.0, j.clone());
+        let mut each = 1;
+        if !trace {
+            values = pair_major(&values, i.len(), j.len(), outputs);
+            each = outputs * outputs;
+        }
+        if self.recipe.reduction == Reduction::Rotation {
+            values = rotations(&values, outputs);
+            each = 1;
+        }
+        let diagonal = same && i == j;
+        let undefined = |example: usize, side: Side| {
+            let (features, start) = if side == Side::Row { left } else { right };
+            let at = example - start;
+            !features.finite[at] || (self.zero_counts && features.ranks[at] == 0)
+        };
+        let pairs = match diagonal {
+            true => i.len() * (i.len() + 1) / 2,
+            false => i.len() * j.len(),
+        };
+        (self.visit)(&Tile {
+            rows: left.1 + i.start..left.1 + i.end,
+            columns: right.1 + j.start..right.1 + j.end,
+            values: &values,
+            each,
+            mirrored: self.symmetric && !diagonal,
+            undefined: &undefined,
+        })?;
+        self.pairs.add(pairs as u64)
+    }
+}
+
+/// Tiles large enough for efficient products, small enough to share among threads.
+fn tile_side(n: usize, m: usize) -> usize {
+    const TILES_PER_THREAD: usize = 6;
+    let tiles = TILES_PER_THREAD * rayon::current_num_threads();
+    let even = ((n as f64 * m as f64 / tiles as f64).sqrt() as usize).max(1);
+    even.clamp(32, 512)
+}
+
+/// `[ni·d, nj·d]` → `[ni, nj, d, d]`.
+fn pair_major<T: Number>(values: &[T], ni: usize, nj: usize, d: usize) -> Vec<T> {
+    let mut result = vec![T::default(); values.len()];
+    for i in 0..ni {
+        for c in 0..d {
+            let row = &values[(i * d + c) * nj * d..][..nj * d];
+            for j in 0..nj {
+                let to = ((i * nj + j) * d + c) * d;
+                result[to..to + d].copy_from_slice(&row[j * d..(j + 1) * d]);
+            }
+        }
+    }
+    result
+}
+
+/// Each pair's matrix reduced to the best rotation; ranks were divided out when it was whitened.
+fn rotations<T: Number>(values: &[T], d: usize) -> Vec<T> {
+    let reduce = |matrix: &[T]| {
+        let matrix: Vec<f64> = matrix.iter().map(|x| x.to_f64()).collect();
+        T::from_f64(best_rotation(&matrix, d))
+    };
+    values.chunks_exact(d * d).map(reduce).collect()
+}
+
+/// Copy a tile, and its mirror image where it has one, into a whole kernel with `m` columns.
+fn write_tile<T: Number>(kernel: &mut [T], m: usize, tile: &Tile<T>, d: usize) {
+    let (each, width) = (tile.each, tile.columns.len());
+    for (row, i) in tile.rows.clone().enumerate() {
+        let from = &tile.values[row * width * each..(row + 1) * width * each];
+        let to = (i * m + tile.columns.start) * each;
+        kernel[to..to + width * each].copy_from_slice(from);
+        if !tile.mirrored {
+            continue;
+        }
+        for (col, j) in tile.columns.clone().enumerate() {
+            let to = &mut kernel[(j * m + i) * each..][..each];
+            let pair = &from[col * each..(col + 1) * each];
+            if each == 1 {
+                to[0] = pair[0];
+                continue;
+            }
+            for a in 0..d {
+                for b in 0..d {
+                    to[b * d + a] = pair[a * d + b];
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! Which examples does a trained network see as the same?
+//!
+//! For a network f with parameters θ and examples x, x', the similarity is the inner product of the
+//! Jacobians J = ∂f(x)/∂θ and J', normalised: how far a change of θ meant for one would move the
+//! other (Charpiat, Girard, Felardos, Tarabalka, "Input Similarity from the Neural Network
+//! Perspective", NeurIPS 2019). This crate computes it exactly, from an ONNX file, without ever
+//! holding an N×P array.
+//!
+//! - [`Settings`] says what is compared: outputs ([`OutputChoice`]), parameters, [`Kind`] and
+//!   [`Reduction`];
+//! - [`Similarity`] computes [kernels](Similarity::kernel) and
+//!   [nearest neighbours](Similarity::neighbors);
+//! - [`Examples`] is where data comes from.
+
+mod error;
+mod examples;
+mod features;
+mod kernel;
+mod neighbors;
+mod number;
+mod output;
+mod plan;
+mod products;
+mod progress;
+mod rotation;
+mod similarity;
+mod whiten;
+
+pub use error::{Error, Result};
+pub use examples::{Examples, InMemory, Labels};
+pub use gradkin_network as network;
+pub use kernel::{Kernel, Settings, Similarity, Undefined, Values};
+pub use neighbors::{Neighbor, Neighbors};
+pub use output::{Class, Loss, OutputChoice, Positions, Select};
+pub use plan::{Form, Planned, cost, possible_forms};
+pub use progress::{Progress, Stage, Watch};
+pub use similarity::{Kind, Metric, Reduction};

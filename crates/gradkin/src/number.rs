@@ -1,0 +1,76 @@
+//! The two float types that kernels are computed in, and the few dense loops over them.
+
+use faer::linalg::matmul::matmul;
+use faer::{Accum, MatMut, MatRef, Par};
+use gradkin_network::candle_core::{Tensor, WithDType};
+
+use crate::error::Result;
+
+/// f32 or f64.
+pub(crate) trait Number:
+    WithDType + faer::traits::RealField + Copy + Send + Sync + Default + std::iter::Sum
+{
+}
+
+impl Number for f32 {}
+
+impl Number for f64 {}
+
+/// The numbers of a tensor in row-major order.
+pub(crate) fn numbers<T: Number>(tensor: &Tensor) -> Result<Vec<T>> {
+    Ok(tensor.flatten_all()?.to_vec1::<T>()?)
+}
+
+/// How a product meets what the target already holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Into {
+    Replace,
+    Add,
+}
+
+/// `c (+)= a · bᵀ` for row-major a `[m, k]`, b `[n, k]`, c `[m, n]`, on the calling thread.
+pub(crate) fn product_abt<T: Number>(
+    (m, n, k): (usize, usize, usize),
+    a: &[T],
+    b: &[T],
+    c: &mut [T],
+    into: Into,
+) {
+    let a = MatRef::from_row_major_slice(a, m, k);
+    let b = MatRef::from_row_major_slice(b, n, k);
+    let c = MatMut::from_row_major_slice_mut(c, m, n);
+    let accum = match into {
+        Into::Replace => Accum::Replace,
+        Into::Add => Accum::Add,
+    };
+    matmul(c, accum, a, b.transpose(), T::from_f64(1.0), Par::Seq);
+}
+
+/// `c = a · b` for row-major a `[m, k]`, b `[k, n]`, c `[m, n]`, on the calling thread.
+pub(crate) fn product_ab<T: Number>(
+    (m, n, k): (usize, usize, usize),
+    a: &[T],
+    b: &[T],
+    c: &mut [T],
+) {
+    let a = MatRef::from_row_major_slice(a, m, k);
+    let b = MatRef::from_row_major_slice(b, k, n);
+    let c = MatMut::from_row_major_slice_mut(c, m, n);
+    matmul(c, Accum::Replace, a, b, T::from_f64(1.0), Par::Seq);
+}
+
+/// Σ x·y in double precision.
+pub(crate) fn dot<T: Number>(x: &[T], y: &[T]) -> f64 {
+    // Eight running sums let the compiler use vector registers; one would chain every addition.
+    const LANES: usize = 8;
+    let mut sums = [0.0f64; LANES];
+    let (xs, ys) = (x.chunks_exact(LANES), y.chunks_exact(LANES));
+    let rest: f64 =
+        xs.remainder().iter().zip(ys.remainder()).map(|(a, b)| a.to_f64() * b.to_f64()).sum();
+    for (a, b) in xs.zip(ys) {
+        for lane in 0..LANES {
+            sums[lane] += a[lane].to_f64() * b[lane].to_f64();
+        }
+    }
+    sums.iter().sum::<f64>() + rest
+}
