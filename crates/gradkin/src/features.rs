@@ -95,7 +95,7 @@ impl Recipe<'_> {
     }
 
     /// Examples to sweep at once: enough for efficient products, few enough to stay in cache.
-    fn micro_batch(&self) -> usize {
+    pub(crate) fn micro_batch(&self) -> usize {
         const FLOATS: usize = 4 << 20;
         (FLOATS / self.sweep.working_set(self.width()).max(1)).clamp(1, 128)
     }
@@ -222,6 +222,80 @@ struct Raw<T> {
     index: Vec<i64>,
 }
 
+/// A micro-batch swept and brought into plain arrays, with each example's map on a side.
+pub(crate) struct Swept<T> {
+    raw: Vec<Raw<T>>,
+    count: usize,
+    /// Rank and map per example; `None` where its gradients are not finite.
+    maps: Vec<Option<(usize, Option<Vec<f64>>)>>,
+}
+
+impl<T: Number> Swept<T> {
+    /// Sweep the examples of a range.
+    pub(crate) fn new(
+        recipe: &Recipe,
+        examples: &dyn Examples,
+        layout: &[Arrays],
+        side: Side,
+        range: Range<usize>,
+    ) -> Result<Self> {
+        let count = range.len();
+        let inputs = examples.batch(range.clone()).map_err(Error::Examples)?;
+        let pass = recipe.sweep.forward(inputs, count)?;
+        let seeds = recipe.output.seeds(&recipe.sweep, &pass, examples.labels(), range.start)?;
+        let mut sink = Collected::default();
+        recipe.sweep.reverse(&pass, &seeds, &mut sink)?;
+        drop(pass);
+        let mut raw = Vec::with_capacity(layout.len());
+        for (component, arrays) in layout.iter().enumerate() {
+            let Some(factor) = sink.factors.remove(&component) else {
+                return Err(Error::Usage(format!("component {component} brought no factor")));
+            };
+            raw.push(plain::<T>(factor, arrays)?);
+        }
+        let d = recipe.width();
+        let map = |b: usize| {
+            let mut kernel = vec![0.0; d * d];
+            for (raw, arrays) in raw.iter().zip(layout) {
+                add_self_kernel(raw, arrays, b, d, &mut kernel);
+            }
+            recipe.map(&kernel, side)
+        };
+        let maps = (0..count).map(map).collect();
+        Ok(Self { raw, count, maps })
+    }
+
+    /// Rank of K(x, x) and whether all gradients are finite.
+    pub(crate) fn state(&self, b: usize) -> (usize, bool) {
+        self.maps[b].as_ref().map_or((0, false), |(rank, _)| (*rank, true))
+    }
+
+    /// Example `b`'s δ (or gradients) by a component, mapped: `[d, inner]`.
+    pub(crate) fn mapped(&self, component: usize, b: usize, d: usize) -> std::borrow::Cow<'_, [T]> {
+        let delta = &self.raw[component].delta;
+        let inner = delta.len() / (self.count * d).max(1);
+        let own = &delta[b * d * inner..(b + 1) * d * inner];
+        match &self.maps[b] {
+            Some((_, Some(map))) => apply(map, own, d).into(),
+            _ => own.into(),
+        }
+    }
+
+    /// Example `b`'s a by a component: `[groups, T, p]`.
+    pub(crate) fn input(&self, component: usize, b: usize) -> &[T] {
+        let input = &self.raw[component].input;
+        let width = input.len() / self.count.max(1);
+        &input[b * width..(b + 1) * width]
+    }
+
+    /// Example `b`'s row numbers by a component.
+    pub(crate) fn index(&self, component: usize, b: usize) -> &[i64] {
+        let index = &self.raw[component].index;
+        let width = index.len() / self.count.max(1);
+        &index[b * width..(b + 1) * width]
+    }
+}
+
 fn sweep_into<T: Number>(
     recipe: &Recipe,
     examples: &dyn Examples,
@@ -230,33 +304,14 @@ fn sweep_into<T: Number>(
     target: &mut Target<T>,
 ) -> Result<()> {
     let range = target.start..target.start + target.count;
-    let inputs = examples.batch(range.clone()).map_err(Error::Examples)?;
-    let pass = recipe.sweep.forward(inputs, target.count)?;
-    let seeds = recipe.output.seeds(&recipe.sweep, &pass, examples.labels(), range.start)?;
-    let mut sink = Collected::default();
-    recipe.sweep.reverse(&pass, &seeds, &mut sink)?;
-    drop(pass);
-    let mut raw = Vec::with_capacity(layout.len());
-    for (component, arrays) in layout.iter().enumerate() {
-        let Some(factor) = sink.factors.remove(&component) else {
-            return Err(Error::Usage(format!("component {component} brought no factor")));
-        };
-        raw.push(plain::<T>(factor, arrays)?);
-    }
-    let d = recipe.width();
+    let swept = Swept::<T>::new(recipe, examples, layout, side, range)?;
     for b in 0..target.count {
-        let mut kernel = vec![0.0; d * d];
-        for (raw, arrays) in raw.iter().zip(layout) {
-            add_self_kernel(raw, arrays, b, d, &mut kernel);
-        }
-        let Some((rank, map)) = recipe.map(&kernel, side) else {
-            // The arrays hold zeros; the example is reported instead.
-            target.finite[b] = false;
-            continue;
-        };
-        target.ranks[b] = rank;
-        for (raw, arrays) in raw.iter().zip(layout) {
-            place(raw, arrays, b, recipe, map.as_deref(), target);
+        (target.ranks[b], target.finite[b]) = swept.state(b);
+        // Where gradients are not finite the arrays keep zeros; the example is reported instead.
+        if target.finite[b] {
+            for (component, arrays) in layout.iter().enumerate() {
+                place(&swept, component, arrays, b, recipe, target);
+            }
         }
     }
     Ok(())
@@ -344,42 +399,34 @@ fn add_self_kernel<T: Number>(
     }
 }
 
-/// Map an example's δ and lay it down where inner products will find it.
+/// Lay an example's mapped δ down where inner products will find it.
 fn place<T: Number>(
-    raw: &Raw<T>,
+    swept: &Swept<T>,
+    component: usize,
     arrays: &Arrays,
     b: usize,
     recipe: &Recipe,
-    map: Option<&[f64]>,
     target: &mut Target<T>,
 ) {
     let d = recipe.width();
-    let inner = raw.delta.len() / (target.count * d).max(1);
-    let own = &raw.delta[b * d * inner..(b + 1) * d * inner];
-    let mapped;
-    let own = match map {
-        None => own,
-        Some(map) => {
-            mapped = apply(map, own, d);
-            &mapped
-        }
-    };
+    let own = swept.mapped(component, b, d);
+    let inner = own.len() / d.max(1);
     match arrays {
         Arrays::Dense { array, len } => {
-            target.arrays[*array][b * d * len..(b + 1) * d * len].copy_from_slice(own);
+            target.arrays[*array][b * d * len..(b + 1) * d * len].copy_from_slice(&own);
         }
         Arrays::Rows { index, array, positions, .. } => {
-            target.arrays[*array][b * d * inner..(b + 1) * d * inner].copy_from_slice(own);
+            target.arrays[*array][b * d * inner..(b + 1) * d * inner].copy_from_slice(&own);
             target.indices[*index][b * positions..(b + 1) * positions]
-                .copy_from_slice(&raw.index[b * positions..(b + 1) * positions]);
+                .copy_from_slice(swept.index(component, b));
         }
         Arrays::Factored { groups, positions, input, cotangent } => {
             let (g_count, t_count, q) = (groups.len(), *positions, *cotangent);
             let a_width = t_count * input;
+            let input = swept.input(component, b);
             for (g, [a, delta]) in groups.iter().enumerate() {
-                let from = (b * g_count + g) * a_width;
                 target.arrays[*a][b * a_width..(b + 1) * a_width]
-                    .copy_from_slice(&raw.input[from..from + a_width]);
+                    .copy_from_slice(&input[g * a_width..(g + 1) * a_width]);
                 let width = d * t_count * q;
                 let target = &mut target.arrays[*delta][b * width..(b + 1) * width];
                 for c in 0..d {

@@ -249,8 +249,11 @@ impl Output {
             Error::Usage("the Fisher metric of an example has no eigen-decomposition: its outputs are not finite".into())
         })?;
         let (u, s) = (eigen.U(), eigen.S());
+        // M has rank d − 1; the square root would blow the rounding of its zero up to 1e-8.
+        let top = (0..n).map(|k| s[k]).fold(0.0, f64::max);
+        let root = |k: usize| if s[k] > 1e-14 * top { s[k].sqrt() } else { 0.0 };
         let entry = |i: usize, j: usize| -> f64 {
-            (0..n).map(|k| u[(i, k)] * s[k].max(0.0).sqrt() * u[(j, k)]).sum()
+            (0..n).map(|k| u[(i, k)] * root(k) * u[(j, k)]).sum()
         };
         Ok((0..n).map(|i| (0..n).map(|j| entry(i, j)).collect()).collect())
     }
