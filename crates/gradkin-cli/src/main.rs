@@ -1,2 +1,52 @@
-//! The `gradkin` program.
-fn main() {}
+//! The `gradkin` program: which examples a trained network sees as the same.
+//!
+//! [`args`] is what was typed, [`job`] is what it means, [`commands`] do it with the library, and
+//! [`printer`] says what came out. Nothing here knows any mathematics.
+
+mod args;
+mod commands;
+mod examples;
+mod exit;
+mod grammar;
+mod interrupt;
+mod job;
+mod memory;
+mod printer;
+mod progress;
+mod reading;
+mod record;
+mod show;
+mod text;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Args, Command};
+use crate::exit::Outcome;
+use crate::printer::Printer;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    exit::report_panics_in_one_line();
+    let args = Args::parse();
+    let printer = Printer::new(&args.common);
+    let outcome = run(&args, &printer);
+    exit::code(outcome, &printer)
+}
+
+fn run(args: &Args, printer: &Printer) -> Outcome {
+    interrupt::listen()?;
+    let threads = rayon::ThreadPoolBuilder::new().num_threads(args.common.threads.unwrap_or(0));
+    let threads = threads.build().map_err(exit::Failure::other)?;
+    let common = &args.common;
+    threads.install(|| match &args.command {
+        Command::Demo(args) => commands::demo::run(args, common, printer),
+        Command::Inspect(args) => commands::inspect::run(args, common, printer),
+        Command::Kernel(args) => commands::kernel::run(args, common, printer),
+        Command::Neighbors(args) => commands::neighbors::run(args, common, printer),
+        Command::Completions(args) => commands::completions::run(args, printer),
+    })
+}

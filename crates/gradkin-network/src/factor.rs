@@ -104,9 +104,8 @@ impl Factor {
                 let columns = input.dims()[3];
                 // [B, G, d·q, T] × [B, G, T, p]: one product serves all outputs.
                 let left = cotangent.permute((0, 2, 1, 4, 3))?;
-                let left = left.reshape((batch * groups, outputs * rows, positions))?;
-                let right = input.reshape((batch * groups, positions, columns))?;
-                let product = left.contiguous()?.matmul(&right)?;
+                let left = left.reshape((batch, groups, outputs * rows, positions))?;
+                let product = crate::tensor::product(&left, input)?;
                 let product = product.reshape((batch, groups, outputs, rows, columns))?;
                 let stored = match order {
                     Order::CotangentFirst => product.transpose(1, 2)?,

@@ -13,7 +13,7 @@ use regex::Regex;
 use crate::error::{NetworkError, OperatorError, Result};
 use crate::onnx::{Attributes, Declared, Dimension, Model, RawNode};
 use crate::ops::{self, Forward, Inputs, Operand, Operator, Setup};
-use crate::parameters::{self, Parameter, Uncounted};
+use crate::parameters::{self, Found, Parameter, Uncounted};
 
 /// The float type that a network runs in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -134,7 +134,7 @@ impl Network {
             by_name: HashMap::new(),
             trial: Vec::new(),
             nodes: Vec::new(),
-            parameters: &found.parameters,
+            found: &found,
         };
         let mut inputs = Vec::with_capacity(model.inputs.len());
         for declared in &model.inputs {
@@ -285,7 +285,7 @@ struct Builder<'a> {
     /// Each value for one example of zeros.
     trial: Vec<Tensor>,
     nodes: Vec<Node>,
-    parameters: &'a [Parameter],
+    found: &'a Found,
 }
 
 impl Builder<'_> {
@@ -334,18 +334,34 @@ impl Builder<'_> {
     }
 
     fn constant(&mut self, name: &str, constant: &crate::onnx::Constant) -> Result<()> {
-        let parameter = self.parameters.iter().position(|p| p.name == name);
-        let tensor = constant.to_tensor(self.dtype, parameter.is_some())?;
+        let entries = self.stored_entries(name)?;
+        let tensor = constant.to_tensor(self.dtype, entries.is_some())?;
         let value = Value {
             name: name.to_owned(),
             shape: constant.shape.clone(),
             dtype: tensor.dtype(),
             shared: Some(tensor.clone()),
-            parametric: parameter.is_some(),
-            entries: parameter.map(|parameter| Entries { parameter, map: None }),
+            parametric: entries.is_some(),
+            entries,
         };
         self.add(value, tensor);
         Ok(())
+    }
+
+    /// What a stored tensor holds of a parameter: all of it, or a copy of it.
+    fn stored_entries(&self, name: &str) -> Result<Option<Entries>> {
+        let parameters = &self.found.parameters;
+        if let Some(parameter) = parameters.iter().position(|p| p.name == name) {
+            return Ok(Some(Entries { parameter, map: None }));
+        }
+        let Some(copy) = self.found.copies.get(name) else { return Ok(None) };
+        let parameter = copy.parameter;
+        let shape = &parameters[parameter].shape;
+        let count = parameters[parameter].len() as i64;
+        let map = Tensor::arange(0i64, count, &Device::Cpu)?;
+        let map = map.reshape(crate::tensor::lead_shape(1, shape))?;
+        let map = if copy.transposed { map.transpose(1, 2)?.contiguous()? } else { map };
+        Ok(Some(Entries { parameter, map: Some(map) }))
     }
 
     fn node(&mut self, raw: &RawNode) -> Result<()> {
@@ -495,7 +511,7 @@ impl Builder<'_> {
             inputs.iter().map(|i| i.map(|i| &self.trial[i])).collect();
         trial[0] = Some(&map);
         let moved = self.moved(operator, &trial)?;
-        let stored = self.parameters[own.parameter].len();
+        let stored = self.found.parameters[own.parameter].len();
         let mut result = Vec::with_capacity(moved.len());
         for map in moved {
             let distinct = are_distinct(&map, stored)?;

@@ -3,14 +3,15 @@
 //! ONNX does not say. A float tensor counts when it reaches an operator in the place of a weight,
 //! bias, scale, slope or table, also through operators that only move entries. In a weight's place
 //! everything counts. Where an operator merely adds or multiplies, a tensor may as well be a
-//! constant of the method (√d of attention, a mask, a table of sines): the rules below decide by
-//! place, name and value, each decision carries its reason, and `inspect` shows them all.
+//! constant of the method (√d of attention, a mask, a table of sines): what the exporter noted
+//! decides where it noted anything, else the rules below by place, name and value. Each decision
+//! carries its reason, and `inspect` shows them all.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use regex::Regex;
 
-use crate::onnx::{Constant, Model, RawNode};
+use crate::onnx::{Constant, ConstantData, Model, RawNode, Role};
 
 /// A parameter of the network.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +24,9 @@ pub struct Parameter {
     pub layer: String,
     /// How many nodes use it.
     pub uses: usize,
+    /// Other stored tensors with the same values (or their transpose): a tied weight that the
+    /// exporter wrote out more than once. They are this parameter too.
+    pub copies: Vec<String>,
 }
 
 impl Parameter {
@@ -53,6 +57,15 @@ pub struct Uncounted {
 pub(crate) struct Found {
     pub(crate) parameters: Vec<Parameter>,
     pub(crate) uncounted: Vec<Uncounted>,
+    /// Stored tensors that repeat a parameter.
+    pub(crate) copies: HashMap<String, Copy>,
+}
+
+/// A stored tensor that holds a parameter's values once more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Copy {
+    pub(crate) parameter: usize,
+    pub(crate) transposed: bool,
 }
 
 /// The place in which a tensor meets the data.
@@ -92,29 +105,6 @@ fn hands_on(operator: &str) -> bool {
     )
 }
 
-/// Functions of one tensor through which a parameter may pass on its way (log-scales and so on).
-fn transforms(operator: &str) -> bool {
-    matches!(
-        operator,
-        "Exp"
-            | "Softplus"
-            | "Sigmoid"
-            | "Tanh"
-            | "Softmax"
-            | "Neg"
-            | "Abs"
-            | "Sqrt"
-            | "Log"
-            | "Reciprocal"
-            | "ReduceL2"
-            | "ReduceSum"
-            | "ReduceMean"
-            | "ReduceSumSquare"
-            | "Relu"
-            | "Clip"
-    )
-}
-
 fn place(node: &RawNode, operand: usize, on_input: bool, through: &Uses) -> Place {
     match (node.operator.as_str(), operand) {
         ("Conv" | "ConvTranspose", 1) => Place::Weight,
@@ -145,84 +135,61 @@ fn place(node: &RawNode, operand: usize, on_input: bool, through: &Uses) -> Plac
 /// Who reads and who writes each value.
 struct Uses<'a> {
     readers: HashMap<&'a str, Vec<(&'a RawNode, usize)>>,
-    stored: HashMap<&'a str, &'a Constant>,
-    computed: HashMap<&'a str, &'a RawNode>,
-    raw_inputs: HashMap<&'a str, ()>,
+    /// Values that are stored or computed from stored ones and shapes only.
+    constant: HashSet<&'a str>,
+    raw_inputs: HashSet<&'a str>,
 }
 
 impl<'a> Uses<'a> {
     fn new(model: &'a Model) -> Self {
         let mut readers: HashMap<&str, Vec<(&RawNode, usize)>> = HashMap::new();
-        let mut computed = HashMap::new();
-        let mut raw_inputs: HashMap<&str, ()> =
-            model.inputs.iter().map(|i| (i.name.as_str(), ())).collect();
-        for node in model.nodes.iter().flat_map(RawNode::with_inner) {
+        let mut constant: HashSet<&str> =
+            model.initializers.iter().map(|(name, _)| name.as_str()).collect();
+        let mut raw_inputs: HashSet<&str> = model.inputs.iter().map(|i| i.name.as_str()).collect();
+        for node in &model.nodes {
+            let outputs = node.outputs.iter().map(String::as_str);
+            let read = || node.inputs.iter().map(String::as_str).filter(|i| !i.is_empty());
             for (operand, input) in node.inputs.iter().enumerate() {
                 readers.entry(input).or_default().push((node, operand));
             }
-            for output in &node.outputs {
-                computed.insert(output.as_str(), node);
+            let shape = matches!(node.operator.as_str(), "Shape" | "Size");
+            if shape || read().all(|input| constant.contains(input)) {
+                constant.extend(outputs.clone());
             }
             // What only rescales or reshapes the raw input still is the raw input.
             let prepares =
                 hands_on(&node.operator) || matches!(node.operator.as_str(), "Sub" | "Div");
-            if prepares && node.inputs.first().is_some_and(|i| raw_inputs.contains_key(i.as_str()))
-            {
-                raw_inputs.extend(node.outputs.iter().map(|o| (o.as_str(), ())));
+            if prepares && read().next().is_some_and(|input| raw_inputs.contains(input)) {
+                raw_inputs.extend(outputs);
             }
         }
-        let stored = model.initializers.iter().map(|(n, c)| (n.as_str(), c)).collect();
-        Self { readers, stored, computed, raw_inputs }
+        Self { readers, constant, raw_inputs }
     }
 
-    /// Whether a value is stored or computed from stored ones only.
     fn constant(&self, name: &str) -> bool {
-        const DEEP: usize = 64;
-        self.constant_within(name, DEEP)
-    }
-
-    fn constant_within(&self, name: &str, depth: usize) -> bool {
-        if self.stored.contains_key(name) {
-            return true;
-        }
-        match self.computed.get(name) {
-            Some(node) if node.operator == "Shape" || node.operator == "Constant" => true,
-            Some(node) if depth > 0 && node.operator != "If" => node
-                .inputs
-                .iter()
-                .filter(|i| !i.is_empty())
-                .all(|i| self.constant_within(i, depth - 1)),
-            _ => false,
-        }
+        self.constant.contains(name)
     }
 
     /// Every place that a stored tensor reaches, with the node it is reached at.
     fn places(&self, name: &'a str) -> Vec<(&'a RawNode, Place)> {
         let mut found = Vec::new();
         let mut open = vec![name];
-        let mut seen: HashMap<&str, ()> = HashMap::new();
+        let mut seen: HashSet<&str> = HashSet::new();
         while let Some(value) = open.pop() {
-            if seen.insert(value, ()).is_some() {
+            if !seen.insert(value) {
                 continue;
             }
             for (node, operand) in self.readers.get(value).map(Vec::as_slice).unwrap_or_default() {
+                let read = || node.inputs.iter().filter(|i| !i.is_empty());
+                // What is computed from stored tensors alone is still on its way to the data.
+                let alone = read().all(|i| self.constant(i));
                 let moved = *operand == 0 && hands_on(&node.operator);
-                let chosen =
-                    node.operator == "Gather" && *operand == 0 && self.constant(&node.inputs[1]);
-                let alone = node.inputs.iter().filter(|i| !i.is_empty()).all(|i| self.constant(i));
-                let passes = moved
-                    || chosen
-                    || (*operand == 0 && transforms(&node.operator))
-                    || (alone
-                        && matches!(
-                            node.operator.as_str(),
-                            "Concat" | "Add" | "Mul" | "Sub" | "Div" | "MatMul" | "Pow"
-                        ));
-                if passes {
-                    open.extend(node.outputs.iter().map(String::as_str));
+                if alone || moved {
+                    if !matches!(node.operator.as_str(), "Shape" | "Size") {
+                        open.extend(node.outputs.iter().map(String::as_str));
+                    }
                 } else {
-                    let on_input =
-                        node.inputs.iter().any(|i| self.raw_inputs.contains_key(i.as_str()));
+                    let on_input = read().any(|i| self.raw_inputs.contains(i.as_str()));
                     found.push((*node, place(node, *operand, on_input, self)));
                 }
             }
@@ -260,8 +227,19 @@ fn is_sinusoid(constant: &Constant, values: &[f64]) -> bool {
 }
 
 /// Why a tensor in these places does not count, or `None` where it does.
-fn objection(name: &str, constant: &Constant, places: &[Place]) -> Option<&'static str> {
+fn objection(
+    name: &str,
+    constant: &Constant,
+    places: &[Place],
+    role: Option<Role>,
+) -> Option<&'static str> {
     let has = |place: Place| places.contains(&place);
+    let used = places.iter().any(|place| *place != Place::Never);
+    match role {
+        Some(Role::Parameter) if used => return None,
+        Some(Role::Buffer) => return Some("a buffer, says the exporter"),
+        _ => {}
+    }
     if has(Place::Weight) {
         return None;
     }
@@ -306,41 +284,79 @@ pub(crate) fn find(model: &Model) -> Found {
     let constants = constant_nodes(model);
     let stored = model.initializers.iter().map(|(n, c)| (n.as_str(), c, true));
     let inline = constants.iter().map(|(n, c)| (n.as_str(), c, false));
+    let mut originals: Vec<&Constant> = Vec::new();
     for (name, constant, initializer) in stored.chain(inline) {
         if !constant.is_float() || constant.shape.contains(&0) {
             continue;
         }
         let reached = uses.places(name);
         let places: Vec<Place> = reached.iter().map(|(_, place)| *place).collect();
-        let reason = match objection(name, constant, &places) {
+        let reason = match objection(name, constant, &places, model.roles.get(name).copied()) {
             None if !initializer && !places.contains(&Place::Weight) => {
                 Some("a constant inside the graph, not a stored tensor")
             }
             reason => reason,
         };
-        let shape = constant.shape.clone();
-        match reason {
-            Some(reason) if initializer => {
-                found.uncounted.push(Uncounted { name: name.into(), shape, reason });
+        if let Some(reason) = reason {
+            if initializer {
+                let (name, shape) = (name.into(), constant.shape.clone());
+                found.uncounted.push(Uncounted { name, shape, reason });
             }
-            Some(_) => {}
+            continue;
+        }
+        let parameter = parameter(name, constant, &reached);
+        let repeated = originals.iter().enumerate();
+        let repeated = repeated.filter_map(|(k, other)| repeats(constant, other).map(|t| (k, t)));
+        match { repeated }.next() {
+            Some((original, transposed)) => {
+                found.copies.insert(name.into(), Copy { parameter: original, transposed });
+                found.parameters[original].copies.push(name.into());
+                found.parameters[original].uses += parameter.uses;
+            }
             None => {
-                let counted = reached.iter().filter(|(_, place)| *place != Place::Never);
-                let nodes: BTreeMap<&str, &RawNode> =
-                    counted.clone().map(|(node, _)| (node.name.as_str(), *node)).collect();
-                let first = counted.map(|(node, _)| *node).next();
-                let layer =
-                    first.map(|n| format!("{} ({})", n.name, n.operator)).unwrap_or_default();
-                found.parameters.push(Parameter {
-                    name: name.into(),
-                    shape,
-                    layer,
-                    uses: nodes.len(),
-                });
+                originals.push(constant);
+                found.parameters.push(parameter);
             }
         }
     }
     found
+}
+
+fn parameter(name: &str, constant: &Constant, reached: &[(&RawNode, Place)]) -> Parameter {
+    let counted = reached.iter().filter(|(_, place)| *place != Place::Never);
+    let nodes: BTreeMap<&str, ()> = counted.clone().map(|(n, _)| (n.name.as_str(), ())).collect();
+    let layer = match { counted }.next() {
+        Some((node, _)) => format!("{} ({})", node.name, node.operator),
+        None => String::new(),
+    };
+    let (name, shape) = (name.into(), constant.shape.clone());
+    Parameter { name, shape, layer, uses: nodes.len(), copies: Vec::new() }
+}
+
+/// Whether a tensor holds the values of another, and if so whether transposed.
+///
+/// Trained or random matrices that agree in every number are one tied weight that the exporter wrote
+/// out twice (PyTorch's does so when a table of embeddings also is the last layer's weight).
+fn repeats(constant: &Constant, other: &Constant) -> Option<bool> {
+    const LEAST: usize = 16;
+    let (a, b) = (&constant.shape, &other.shape);
+    let count: usize = a.iter().product();
+    if a.len() < 2 || count < LEAST || count != b.iter().product::<usize>() {
+        return None;
+    }
+    let (ConstantData::F32(x), ConstantData::F32(y)) = (&constant.data, &other.data) else {
+        return None;
+    };
+    if x.iter().all(|v| *v == x[0]) {
+        return None;
+    }
+    if a == b && x == y {
+        return Some(false);
+    }
+    let [rows, columns] = a[..] else { return None };
+    let turned = b[..] == [columns, rows]
+        && (0..rows).all(|r| (0..columns).all(|c| x[r * columns + c] == y[c * rows + r]));
+    turned.then_some(true)
 }
 
 /// Weights may also stand in Constant nodes; only those with axes are worth a look.

@@ -96,7 +96,7 @@ impl Recipe<'_> {
 
     /// Examples to sweep at once: enough for efficient products, few enough to stay in cache.
     pub(crate) fn micro_batch(&self) -> usize {
-        const FLOATS: usize = 4 << 20;
+        const FLOATS: usize = 2 << 20;
         (FLOATS / self.sweep.working_set(self.width()).max(1)).clamp(1, 128)
     }
 

@@ -138,6 +138,39 @@ impl Attributes {
     }
 }
 
+/// Attributes written down, for tests of operators.
+#[cfg(test)]
+impl Attributes {
+    fn with(mut self, name: &str, value: Attribute) -> Self {
+        self.0.insert(name.to_owned(), value);
+        self
+    }
+
+    pub(crate) fn with_int(self, name: &str, value: i64) -> Self {
+        self.with(name, Attribute::Int(value))
+    }
+
+    pub(crate) fn with_float(self, name: &str, value: f32) -> Self {
+        self.with(name, Attribute::Float(value))
+    }
+
+    pub(crate) fn with_text(self, name: &str, value: &str) -> Self {
+        self.with(name, Attribute::Text(value.to_owned()))
+    }
+
+    pub(crate) fn with_ints(self, name: &str, values: &[i64]) -> Self {
+        self.with(name, Attribute::Ints(values.to_vec()))
+    }
+
+    pub(crate) fn with_floats(self, name: &str, values: &[f32]) -> Self {
+        self.with(name, Attribute::Floats(values.to_vec()))
+    }
+
+    pub(crate) fn with_texts(self, name: &str, values: &[&str]) -> Self {
+        self.with(name, Attribute::Texts(values.iter().map(|v| (*v).to_owned()).collect()))
+    }
+}
+
 impl Attribute {
     fn read(
         reader: &Reader,

@@ -343,3 +343,135 @@ impl DecodeMessage for Nested {
         Ok(Self(found))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{InputData, Model, Network, NetworkError, Options, OutputData};
+
+    /// A length-delimited field.
+    fn field(number: u64, content: &[u8]) -> Vec<u8> {
+        let mut bytes = varint(number << 3 | 2);
+        bytes.extend(varint(content.len() as u64));
+        bytes.extend(content);
+        bytes
+    }
+
+    fn varint(mut value: u64) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        while value >= 0x80 {
+            bytes.push(value as u8 | 0x80);
+            value >>= 7;
+        }
+        bytes.push(value as u8);
+        bytes
+    }
+
+    fn whole(number: u64, value: u64) -> Vec<u8> {
+        [varint(number << 3), varint(value)].concat()
+    }
+
+    fn node(operator: &str, domain: &str, ins: &[&str], out: &str, attribute: &[u8]) -> Vec<u8> {
+        let mut bytes: Vec<u8> = ins.iter().flat_map(|name| field(1, name.as_bytes())).collect();
+        bytes.extend(field(2, out.as_bytes()));
+        bytes.extend(field(4, operator.as_bytes()));
+        bytes.extend(field(7, domain.as_bytes()));
+        if !attribute.is_empty() {
+            bytes.extend(field(5, attribute));
+        }
+        bytes
+    }
+
+    /// An attribute with a float.
+    fn float(name: &str, value: f32) -> Vec<u8> {
+        let number = [varint(2 << 3 | 5), value.to_le_bytes().to_vec()].concat();
+        [field(1, name.as_bytes()), number, whole(20, 1)].concat()
+    }
+
+    /// An attribute that stands for one of the function.
+    fn reference(name: &str, target: &str) -> Vec<u8> {
+        [field(1, name.as_bytes()), field(21, target.as_bytes()), whole(20, 1)].concat()
+    }
+
+    fn function(name: &str, attribute: &str, nodes: &[Vec<u8>]) -> Vec<u8> {
+        let mut bytes = [field(1, name.as_bytes()), field(10, b"own")].concat();
+        bytes.extend([field(4, b"x"), field(5, b"y")].concat());
+        if !attribute.is_empty() {
+            bytes.extend(field(6, attribute.as_bytes()));
+        }
+        bytes.extend(nodes.iter().flat_map(|node| field(7, node)));
+        bytes.extend(field(9, &[field(1, b""), whole(2, 13)].concat()));
+        field(25, &bytes)
+    }
+
+    /// A model that calls one function on an input of two numbers.
+    fn model(call: &[u8], functions: &[Vec<u8>]) -> Vec<u8> {
+        let dim = |size| field(1, &whole(1, size));
+        let kind = [whole(1, 1), field(2, &[dim(1), dim(2)].concat())].concat();
+        let value = |name: &str| [field(1, name.as_bytes()), field(2, &field(1, &kind))].concat();
+        let graph = [field(1, call), field(11, &value("in")), field(12, &value("out"))].concat();
+        let mut bytes = [field(7, &graph), field(8, &whole(2, 13))].concat();
+        bytes.extend(functions.concat());
+        bytes
+    }
+
+    fn run(bytes: &[u8]) -> Result<Vec<f32>, NetworkError> {
+        let model = Model::from_bytes(bytes, "test")?;
+        let network = Network::new(&model, &Options::default())?;
+        let outputs = network.evaluate(vec![InputData::F32(vec![-1.0, 2.0])], 1)?;
+        assert_eq!(outputs[0].name, "out");
+        match &outputs[0].data {
+            OutputData::F32(values) => Ok(values.clone()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// y = leaky(x) + x with the slope handed on.
+    fn leaky() -> Vec<u8> {
+        function("Leaky", "slope", &[
+            node("LeakyRelu", "", &["x"], "inner", &reference("alpha", "slope")),
+            node("Add", "", &["inner", "x"], "y", &[]),
+        ])
+    }
+
+    #[test]
+    fn calls_are_written_out_with_their_attributes() {
+        let call = node("Leaky", "own", &["in"], "out", &float("slope", 0.5));
+        assert_eq!(run(&model(&call, &[leaky()])).unwrap(), [-1.5, 4.0]);
+        // A reference to an attribute that the call leaves out leaves it out too.
+        let call = node("Leaky", "own", &["in"], "out", &[]);
+        assert_eq!(run(&model(&call, &[leaky()])).unwrap(), [-1.01, 4.0]);
+    }
+
+    #[test]
+    fn functions_call_functions_with_names_of_their_own() {
+        let twice = function("Twice", "slope", &[
+            node("Leaky", "own", &["x"], "inner", &reference("slope", "slope")),
+            node("Leaky", "own", &["inner"], "y", &reference("slope", "slope")),
+        ]);
+        let call = node("Twice", "own", &["in"], "out", &float("slope", 0.5));
+        assert_eq!(run(&model(&call, &[twice, leaky()])).unwrap(), [-2.25, 8.0]);
+    }
+
+    #[test]
+    fn a_function_that_calls_itself_is_refused() {
+        let endless = function("Endless", "", &[node("Endless", "own", &["x"], "y", &[])]);
+        let call = node("Endless", "own", &["in"], "out", &[]);
+        let error = run(&model(&call, &[endless])).unwrap_err().to_string();
+        assert!(error.contains("perhaps itself"), "{error}");
+        // Each calls the next twice: 2^60 nodes, were they written out.
+        let bomb: Vec<Vec<u8>> = (0..60)
+            .map(|k| {
+                let next = format!("F{}", k + 1);
+                let name = format!("F{k}");
+                function(&name, "", &[
+                    node(&next, "own", &["x"], "inner", &[]),
+                    node(&next, "own", &["inner"], "y", &[]),
+                ])
+            })
+            .chain([function("F60", "", &[node("Relu", "", &["x"], "y", &[])])])
+            .collect();
+        let call = node("F0", "own", &["in"], "out", &[]);
+        let error = run(&model(&call, &bomb)).unwrap_err().to_string();
+        assert!(error.contains("more than"), "{error}");
+    }
+}

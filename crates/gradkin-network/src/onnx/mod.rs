@@ -6,6 +6,7 @@
 mod attributes;
 mod constant;
 mod functions;
+mod signature;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -13,7 +14,8 @@ use std::path::{Path, PathBuf};
 use rten_onnx::onnx::{DataType, GraphProto, ModelProto, NodeProto, ValueInfoProto};
 
 pub(crate) use attributes::Attributes;
-pub(crate) use constant::{Constant, exact_decimal};
+pub(crate) use signature::Role;
+pub(crate) use constant::{Constant, ConstantData, exact_decimal};
 
 use crate::error::{NetworkError, Result};
 
@@ -129,6 +131,8 @@ pub struct Model {
     pub(crate) initializers: Vec<(String, Constant)>,
     pub(crate) inputs: Vec<Declared>,
     pub(crate) outputs: Vec<Declared>,
+    /// What the exporter says of stored tensors, where it says anything.
+    pub(crate) roles: HashMap<String, Role>,
 }
 
 impl Model {
@@ -180,6 +184,7 @@ impl Model {
             initializers: Vec::with_capacity(graph.initializer.len()),
             inputs: Vec::new(),
             outputs: Vec::new(),
+            roles: signature::read(bytes),
         };
         let functions = functions::Functions::read(bytes).map_err(not_onnx)?;
         model.read_graph(graph, &functions, folder.as_deref())?;

@@ -6,7 +6,7 @@ use super::activation::mask;
 use super::elementwise::Elementwise;
 use super::{Build, Forward, Inputs, Operator, Reverse, Setup, required};
 use crate::error::{OpResult, fail};
-use crate::tensor::{broadcast_shape, example_shape, sum_to, with_rank};
+use crate::tensor::{broadcast_shape, example_shape, lead_shape, sum_to, with_rank};
 
 pub(super) const OPERATORS: &[(&str, Build)] = &[
     ("Neg", |_| unary("Neg", |x, _| negate(x), Some(|x, _, _| x.ones_like()?.neg()))),
@@ -32,6 +32,8 @@ pub(super) const OPERATORS: &[(&str, Build)] = &[
     ("Floor", |_| unary("Floor", |x, _| x.floor(), None)),
     ("Ceil", |_| unary("Ceil", |x, _| x.ceil(), None)),
     ("Round", |_| unary("Round", |x, _| round_half_even(x), None)),
+    ("IsNaN", |_| unary("IsNaN", |x, _| x.ne(x), None)),
+    ("IsInf", is_infinite),
     ("Not", |_| unary("Not", |x, _| x.eq(0u8), None)),
     ("Add", |s| Binary::build(s, Kind::Add)),
     ("Sub", |s| Binary::build(s, Kind::Sub)),
@@ -60,6 +62,18 @@ type Slope = fn(&Tensor, &Tensor, &[f64]) -> Result<Tensor>;
 
 fn unary(name: &'static str, f: Function, df: Option<Slope>) -> OpResult<Box<dyn Operator>> {
     Ok(Box::new(Elementwise { name, numbers: Vec::new(), f, df }))
+}
+
+/// Which infinities count is up to two attributes.
+fn is_infinite(setup: &Setup) -> OpResult<Box<dyn Operator>> {
+    let counts = |name: &str| -> OpResult<f64> { Ok(f64::from(setup.attributes.int(name, 1)? != 0)) };
+    let numbers = vec![counts("detect_positive")?, counts("detect_negative")?];
+    let f = |x: &Tensor, n: &[f64]| {
+        let positive = (x.eq(f64::INFINITY)?.to_dtype(x.dtype())? * n[0])?;
+        let negative = (x.eq(f64::NEG_INFINITY)?.to_dtype(x.dtype())? * n[1])?;
+        (positive + negative)?.ne(0.0)
+    };
+    Ok(Box::new(Elementwise { name: "IsInf", numbers, f, df: None }))
 }
 
 fn cosh(x: &Tensor) -> Result<Tensor> {
@@ -97,6 +111,48 @@ enum Kind {
     Xor,
 }
 
+impl Kind {
+    /// Arithmetic of whole numbers, which wraps around, truncates, and gives zero over zero.
+    fn on_integers(self, truncated: bool) -> Option<fn(i64, i64) -> i64> {
+        Some(match self {
+            Self::Add => i64::wrapping_add,
+            Self::Sub => i64::wrapping_sub,
+            Self::Mul => i64::wrapping_mul,
+            Self::Div => |a, b| if b == 0 { 0 } else { a.wrapping_div(b) },
+            Self::Pow => integer_power,
+            Self::Mod if truncated => |a, b| if b == 0 { 0 } else { a.wrapping_rem(b) },
+            Self::Mod => floor_remainder,
+            _ => return None,
+        })
+    }
+}
+
+/// a^b; the reciprocal of a power is zero unless a is one or minus one.
+fn integer_power(a: i64, b: i64) -> i64 {
+    match (a, u32::try_from(b)) {
+        (_, Ok(b)) => a.wrapping_pow(b),
+        (0 | 1, _) => a,
+        (-1, _) => if b % 2 == 0 { 1 } else { -1 },
+        _ => 0,
+    }
+}
+
+/// The remainder whose sign follows the divisor.
+fn floor_remainder(a: i64, b: i64) -> i64 {
+    match if b == 0 { 0 } else { a.wrapping_rem(b) } {
+        rest if rest != 0 && (rest < 0) != (b < 0) => rest + b,
+        rest => rest,
+    }
+}
+
+/// The tensor library's own arithmetic of whole numbers panics where a divisor is zero.
+fn integers(a: &Tensor, b: &Tensor, f: fn(i64, i64) -> i64) -> Result<Tensor> {
+    let shape = a.shape().broadcast_shape_binary_op(b.shape(), "arithmetic")?;
+    let flat = |x: &Tensor| x.broadcast_as(&shape)?.flatten_all()?.to_vec1::<i64>();
+    let values: Vec<i64> = flat(a)?.into_iter().zip(flat(b)?).map(|(a, b)| f(a, b)).collect();
+    Tensor::from_vec(values, shape, a.device())
+}
+
 /// Two operands, broadcast against each other.
 #[derive(Debug)]
 struct Binary {
@@ -114,6 +170,12 @@ impl Binary {
     }
 
     fn compute(&self, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+        if a.dtype() == DType::I64
+            && b.dtype() == DType::I64
+            && let Some(whole) = self.kind.on_integers(self.truncated)
+        {
+            return integers(a, b, whole);
+        }
         match self.kind {
             Kind::Add => a.broadcast_add(b),
             Kind::Sub => a.broadcast_sub(b),
@@ -162,7 +224,7 @@ impl Operator for Binary {
     fn forward(&self, inputs: &Inputs) -> OpResult<Forward> {
         let a = with_rank(required(inputs, 0)?, self.rank)?;
         let mut b = with_rank(required(inputs, 1)?, self.rank)?;
-        if b.dtype() != a.dtype() {
+        if b.dtype() != a.dtype() && self.kind != Kind::Pow {
             b = b.to_dtype(a.dtype())?;
         }
         Ok(self.compute(&a, &b)?.into())
@@ -171,7 +233,8 @@ impl Operator for Binary {
     fn reverse(&self, sweep: &Reverse) -> OpResult<Vec<Option<Tensor>>> {
         let cotangent = sweep.cotangent()?;
         let a = with_rank(sweep.input(0)?, self.rank)?;
-        let b = with_rank(sweep.input(1)?, self.rank)?;
+        // Pow takes a whole exponent to a float.
+        let b = with_rank(sweep.input(1)?, self.rank)?.to_dtype(a.dtype())?;
         let slopes = self.slopes(&a, &b, &sweep.outputs[0])?;
         let mut result = vec![None, None];
         for (k, slope) in slopes.into_iter().enumerate().filter(|(k, _)| sweep.wants(*k)) {
@@ -187,14 +250,14 @@ impl Operator for Binary {
 
 /// a^b; the common whole and half exponents exactly and for negative a, which exp(b log a) is not.
 fn power(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    if b.elem_count() == 1 {
+    if b.elem_count() == 1 && a.dtype().is_float() {
         let exponent = b.flatten_all()?.to_dtype(DType::F64)?.to_vec1::<f64>()?[0];
         let shape = a.broadcast_mul(&b.to_dtype(a.dtype())?)?.shape().clone();
         return uniform_power(a, exponent)?.reshape(shape);
     }
     if !a.dtype().is_float() {
         let (a, b) = (a.to_dtype(DType::F64)?, b.to_dtype(DType::F64)?);
-        return signed_power(&a, &b)?.round()?.to_dtype(DType::I64);
+        return truncate(&signed_power(&a, &b)?)?.to_dtype(DType::I64);
     }
     signed_power(a, &b.to_dtype(a.dtype())?)
 }
@@ -316,24 +379,54 @@ impl Operator for Variadic {
     }
 }
 
-/// min(max(x, low), high); bounds are constants.
+/// A bound of Clip: a number, or an input of its own.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Bound {
+    Number(f64),
+    Input,
+}
+
+/// min(max(x, low), high).
 #[derive(Debug)]
 struct Clip {
-    low: f64,
-    high: f64,
+    low: Bound,
+    high: Bound,
 }
 
 impl Clip {
     fn build(setup: &Setup) -> OpResult<Box<dyn Operator>> {
-        let bound = |name: &str, k: usize, default: f64| -> OpResult<f64> {
-            if setup.attributes.has(name) {
-                return setup.attributes.float(name, default);
+        let bound = |name: &str, k: usize, default: f64| -> OpResult<Bound> {
+            if setup.attributes.has(name) || !setup.has(k) {
+                return Ok(Bound::Number(setup.attributes.float(name, default)?));
             }
-            Ok(setup.constant_floats(k)?.and_then(|v| v.first().copied()).unwrap_or(default))
+            if setup.shape(k)?.iter().product::<usize>() != 1 {
+                fail!("bound {k} has shape {:?} and not one number", setup.shape(k)?);
+            }
+            Ok(match setup.operand(k)?.constant {
+                Some(_) => {
+                    let value = setup.constant_floats(k)?;
+                    Bound::Number(value.and_then(|v| v.first().copied()).unwrap_or(default))
+                }
+                None => Bound::Input,
+            })
         };
         let low = bound("min", 1, f64::NEG_INFINITY)?;
         let high = bound("max", 2, f64::INFINITY)?;
         Ok(Box::new(Self { low, high }))
+    }
+
+    /// A bound as a tensor that broadcasts to `x`.
+    fn bound(bound: Bound, inputs: &Inputs, k: usize, x: &Tensor) -> OpResult<Tensor> {
+        let shape = |lead: usize| lead_shape(lead, &vec![1; x.rank() - 1]);
+        Ok(match bound {
+            Bound::Number(value) => {
+                Tensor::full(value, shape(1), x.device())?.to_dtype(x.dtype())?
+            }
+            Bound::Input => {
+                let bound = required(inputs, k)?;
+                bound.reshape(shape(bound.dims()[0]))?
+            }
+        })
     }
 }
 
@@ -341,26 +434,38 @@ impl Operator for Clip {
     fn forward(&self, inputs: &Inputs) -> OpResult<Forward> {
         let x = required(inputs, 0)?;
         let mut y = x.clone();
-        if self.low > f64::NEG_INFINITY {
-            y = y.maximum(self.low)?;
+        match self.low {
+            Bound::Number(f64::NEG_INFINITY) => {}
+            Bound::Number(low) => y = y.maximum(low)?,
+            Bound::Input => y = y.broadcast_maximum(&Self::bound(self.low, inputs, 1, x)?)?,
         }
-        if self.high < f64::INFINITY {
-            y = y.minimum(self.high)?;
+        match self.high {
+            Bound::Number(f64::INFINITY) => {}
+            Bound::Number(high) => y = y.minimum(high)?,
+            Bound::Input => y = y.broadcast_minimum(&Self::bound(self.high, inputs, 2, x)?)?,
         }
         Ok(y.into())
     }
 
     fn reverse(&self, sweep: &Reverse) -> OpResult<Vec<Option<Tensor>>> {
-        let x = sweep.input(0)?;
-        let mut inside = x.ones_like()?;
-        if self.low > f64::NEG_INFINITY {
-            inside = (inside * mask(x, |x| x.gt(self.low))?)?;
-        }
-        if self.high < f64::INFINITY {
-            inside = (inside * mask(x, |x| x.lt(self.high))?)?;
-        }
+        let (x, cotangent) = (sweep.input(0)?, sweep.cotangent()?);
+        let low = Self::bound(self.low, sweep.inputs, 1, x)?;
+        let high = Self::bound(self.high, sweep.inputs, 2, x)?;
+        let raised = x.broadcast_maximum(&low)?;
+        let one = |mask: Tensor| mask.to_dtype(x.dtype());
+        let (above, below) = (one(x.broadcast_gt(&low)?)?, one(raised.broadcast_lt(&high)?)?);
         let mut result = vec![None; sweep.inputs.len()];
-        result[0] = Some(sweep.times(sweep.cotangent()?, &inside)?);
+        if sweep.wants(0) {
+            result[0] = Some(sweep.times(cotangent, &above.broadcast_mul(&below)?)?);
+        }
+        if sweep.wants(1) {
+            let here = (1.0 - above)?.broadcast_mul(&below)?;
+            result[1] = Some(sum_to(&sweep.times(cotangent, &here)?, sweep.shape(1)?)?);
+        }
+        if sweep.wants(2) {
+            let here = (1.0 - below)?;
+            result[2] = Some(sum_to(&sweep.times(cotangent, &here)?, sweep.shape(2)?)?);
+        }
         Ok(result)
     }
 }

@@ -271,35 +271,27 @@ impl Operator for Convolution {
                 (x, self.unfold(&cotangent, images, self.out_shape[1])?, Order::InputFirst)
             }
         };
-        Ok(Factor::Outer {
-            input: self.gather(&input, batch)?,
-            cotangent: self.gather(&delta, batch * width)?.unsqueeze(0)?.reshape((
-                batch,
-                width,
-                self.groups,
-                self.images * self.positions(),
-                delta.dims()[2],
-            ))?,
-            order,
-        })
+        let input = self.gather(&input, (batch, 1))?.squeeze(1)?;
+        let cotangent = self.gather(&delta, (batch, width))?;
+        Ok(Factor::Outer { input, cotangent, order })
     }
 }
 
 impl Convolution {
-    /// `[rows·images, G, r, T]` → `[rows, G, images·T, r]`, repeating what all examples share.
-    fn gather(&self, x: &Tensor, rows: usize) -> OpResult<Tensor> {
+    /// `[B·w·images, G, r, T]` → `[B, w, G, images·T, r]`, a view where there is one image per
+    /// example; what all examples share is repeated.
+    fn gather(&self, x: &Tensor, (batch, width): (usize, usize)) -> OpResult<Tensor> {
         let (all, groups, r, positions) = x.dims4()?;
-        let lead = all / self.images;
-        let x = if self.images == 1 {
-            x.transpose(2, 3)?
+        let images = self.images;
+        let lead = all / (width * images);
+        let x = if images == 1 {
+            x.reshape((lead, width, groups, r, positions))?.transpose(3, 4)?
         } else {
-            let x = x.reshape((lead, self.images, groups, r, positions))?;
-            x.permute((0, 2, 1, 4, 3))?.reshape((lead, groups, self.images * positions, r))?
+            let x = x.reshape((lead * width, images, groups, r, positions))?;
+            let x = x.permute((0, 2, 1, 4, 3))?;
+            x.reshape((lead, width, groups, images * positions, r))?
         };
-        if lead == rows {
-            return Ok(x);
-        }
-        Ok(x.broadcast_as((rows, groups, self.images * positions, r))?)
+        Ok(x.broadcast_as((batch, width, groups, images * positions, r))?)
     }
 }
 

@@ -9,15 +9,29 @@
 
 mod activation;
 mod arithmetic;
+mod attention;
+mod blocks;
 mod convolution;
+mod cumulative;
+#[cfg(test)]
+mod derivatives;
+mod einsum;
 mod elementwise;
+mod grid_sample;
 mod indexing;
+mod inverse;
 mod linear;
+mod lp_pool;
+mod masks;
 mod normalization;
+mod norms;
+mod picking;
 mod pooling;
 mod recurrent;
 mod reduction;
 mod resize;
+mod rotary;
+mod scatter;
 mod shape;
 mod softmax;
 
@@ -239,14 +253,26 @@ type Build = fn(&Setup) -> OpResult<Box<dyn Operator>>;
 const FAMILIES: &[&[(&str, Build)]] = &[
     activation::OPERATORS,
     arithmetic::OPERATORS,
+    attention::OPERATORS,
+    blocks::OPERATORS,
     convolution::OPERATORS,
+    cumulative::OPERATORS,
+    einsum::OPERATORS,
+    grid_sample::OPERATORS,
     indexing::OPERATORS,
+    inverse::OPERATORS,
     linear::OPERATORS,
+    lp_pool::OPERATORS,
+    masks::OPERATORS,
     normalization::OPERATORS,
+    norms::OPERATORS,
+    picking::OPERATORS,
     pooling::OPERATORS,
     recurrent::OPERATORS,
     reduction::OPERATORS,
     resize::OPERATORS,
+    rotary::OPERATORS,
+    scatter::OPERATORS,
     shape::OPERATORS,
     softmax::OPERATORS,
 ];

@@ -119,6 +119,8 @@ struct Normalization {
     bias: Vec<usize>,
     /// Where the scale is stored once per group, how many channels share it.
     repeat: usize,
+    /// The shape of LayerNormalization's further outputs, mean and inverse deviation.
+    statistics: Vec<usize>,
 }
 
 impl Normalization {
@@ -138,7 +140,9 @@ impl Normalization {
         };
         let size = shape[axis..].iter().product();
         let (scale, bias) = (broadcast(1)?, broadcast(2)?);
-        Ok(Box::new(Self { centred, epsilon, size, scale, bias, repeat: 1 }))
+        let mut statistics = shape.to_vec();
+        statistics[axis..].fill(1);
+        Ok(Box::new(Self { centred, epsilon, size, scale, bias, repeat: 1, statistics }))
     }
 
     fn instance(setup: &Setup) -> OpResult<Box<dyn Operator>> {
@@ -171,7 +175,8 @@ impl Normalization {
         let epsilon = setup.attributes.float("epsilon", 1e-5)?;
         let size = channels / groups * shape[2..].iter().product::<usize>();
         let own = channel_shape(channels, shape.len());
-        Ok(Box::new(Self { centred: true, epsilon, size, scale: own.clone(), bias: own, repeat }))
+        let (scale, bias, statistics) = (own.clone(), own, Vec::new());
+        Ok(Box::new(Self { centred: true, epsilon, size, scale, bias, repeat, statistics }))
     }
 
     fn rows(&self, x: &Tensor) -> OpResult<Tensor> {
@@ -207,8 +212,8 @@ impl Operator for Normalization {
         let x = required(inputs, 0)?;
         let rows = self.rows(x)?;
         let size = self.size as f64;
-        let centred =
-            if self.centred { rows.broadcast_sub(&(rows.sum_keepdim(1)? / size)?)? } else { rows };
+        let mean = (rows.sum_keepdim(1)? / size)?;
+        let centred = if self.centred { rows.broadcast_sub(&mean)? } else { rows };
         let variance = (centred.sqr()?.sum_keepdim(1)? / size)?;
         let inverse = (variance + self.epsilon)?.sqrt()?.recip()?;
         let normal = centred.broadcast_mul(&inverse)?;
@@ -224,19 +229,34 @@ impl Operator for Normalization {
         let lead = x.dims()[0];
         let normal = normal.reshape(x.shape())?;
         let inverse = inverse.reshape((lead, inverse.elem_count() / lead.max(1)))?;
-        Ok(Forward { outputs: vec![y], saved: vec![normal, inverse] })
+        let mut outputs = vec![y];
+        if !self.statistics.is_empty() {
+            let shape = lead_shape(lead, &self.statistics);
+            if self.centred {
+                outputs.push(mean.reshape(shape.as_slice())?);
+            }
+            outputs.push(inverse.reshape(shape)?);
+        }
+        Ok(Forward { outputs, saved: vec![normal, inverse] })
     }
 
     fn reverse(&self, sweep: &Reverse) -> OpResult<Vec<Option<Tensor>>> {
-        let cotangent = sweep.cotangent()?;
         let (normal, inverse) = (&sweep.saved[0], &sweep.saved[1]);
         let mut result = vec![None; sweep.inputs.len()];
+        if sweep.wants(0) {
+            result[0] = self.reverse_statistics(sweep)?;
+        }
+        let Some(cotangent) = sweep.cotangent_of(0)? else { return Ok(result) };
         if sweep.wants(0) {
             let scaled = match sweep.inputs.get(1).copied().flatten() {
                 Some(scale) => sweep.times(cotangent, &self.spread(scale, &self.scale)?)?,
                 None => cotangent.clone(),
             };
-            result[0] = Some(self.reverse_rows(sweep, &scaled, normal, inverse)?);
+            let back = self.reverse_rows(sweep, &scaled, normal, inverse)?;
+            result[0] = Some(match result[0].take() {
+                Some(more) => (back + more)?,
+                None => back,
+            });
         }
         if sweep.wants(1) {
             let back = sweep.times(cotangent, normal)?;
@@ -250,6 +270,30 @@ impl Operator for Normalization {
 }
 
 impl Normalization {
+    /// What comes back through the mean, δ / size, and the inverse deviation r, −δ r² n / size.
+    fn reverse_statistics(&self, sweep: &Reverse) -> OpResult<Option<Tensor>> {
+        let (normal, inverse) = (&sweep.saved[0], &sweep.saved[1]);
+        let full = lead_shape(sweep.batch * sweep.width, sweep.shape(0)?);
+        let spread = |cotangent: &Tensor| -> OpResult<Tensor> {
+            let share = (cotangent / self.size as f64)?;
+            Ok(share.broadcast_as(full.as_slice())?.contiguous()?)
+        };
+        let mut total = None;
+        if self.centred && let Some(cotangent) = sweep.cotangent_of(1)? {
+            total = Some(spread(cotangent)?);
+        }
+        if let Some(cotangent) = sweep.cotangent_of(1 + usize::from(self.centred))? {
+            let square = inverse.sqr()?.reshape(lead_shape(inverse.dims()[0], &self.statistics))?;
+            let slope = normal.broadcast_mul(&square.neg()?)?;
+            let back = sweep.times(&spread(cotangent)?, &slope)?;
+            total = Some(match total {
+                Some(sum) => (sum + back)?,
+                None => back,
+            });
+        }
+        Ok(total)
+    }
+
     /// dx = (δ − mean δ − n · mean(δ n)) / deviation over every row; uncentred without its mean.
     fn reverse_rows(
         &self,

@@ -1,6 +1,6 @@
 //! MaxPool and AveragePool. The global pools are reductions.
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 
 use super::{Build, Forward, Inputs, Operator, Reverse, Setup, required};
 use crate::error::{OpResult, fail};
@@ -11,14 +11,15 @@ pub(super) const OPERATORS: &[(&str, Build)] =
 
 /// The window of a pool, and the shape of its input as `[images·channels, 1, *spatial]`.
 #[derive(Debug)]
-struct Geometry {
-    window: Window,
-    planes: usize,
+pub(super) struct Geometry {
+    pub(super) window: Window,
+    /// Planes of one example.
+    pub(super) planes: usize,
     out_shape: Vec<usize>,
 }
 
 impl Geometry {
-    fn read(setup: &Setup) -> OpResult<Self> {
+    pub(super) fn read(setup: &Setup) -> OpResult<Self> {
         let x = setup.shape(0)?;
         if x.len() < 3 {
             fail!("pooling needs at least three axes but got shape {x:?}");
@@ -36,47 +37,87 @@ impl Geometry {
         Ok(Self { window, planes: x[0] * x[1], out_shape })
     }
 
-    fn planes(&self, x: &Tensor) -> OpResult<Tensor> {
+    pub(super) fn planes(&self, x: &Tensor) -> OpResult<Tensor> {
         let mut shape = vec![x.dims()[0] * self.planes, 1];
         shape.extend(self.window.in_shape());
         Ok(x.contiguous()?.reshape(shape)?)
     }
 
-    fn finish(&self, pooled: &Tensor, lead: usize) -> OpResult<Tensor> {
+    pub(super) fn finish(&self, pooled: &Tensor, lead: usize) -> OpResult<Tensor> {
         Ok(pooled.reshape(lead_shape(lead, &self.out_shape))?)
     }
 }
 
-/// The largest element of every window.
+/// The largest element of every window, and where in the example it was.
 #[derive(Debug)]
-struct MaxPool(Geometry);
+struct MaxPool {
+    geometry: Geometry,
+    /// Whether the second output is asked for.
+    indices: bool,
+    /// Whether positions count the first spatial axis fastest.
+    column_major: bool,
+}
 
 impl MaxPool {
     fn build(setup: &Setup) -> OpResult<Box<dyn Operator>> {
-        if setup.outputs > 1 {
-            fail!("the positions of the maxima (second output) are not supported");
+        Ok(Box::new(Self {
+            geometry: Geometry::read(setup)?,
+            indices: setup.outputs > 1,
+            column_major: setup.attributes.int("storage_order", 0)? != 0,
+        }))
+    }
+
+    /// Positions within planes `[L, planes, out]` as positions within the example.
+    fn positions(&self, at: &Tensor) -> OpResult<Tensor> {
+        let mut at = at.to_dtype(DType::I64)?;
+        if self.column_major {
+            at = self.columns_first(&at)?;
         }
-        Ok(Box::new(Self(Geometry::read(setup)?)))
+        let planes = self.geometry.planes as i64;
+        let first = Tensor::arange(0i64, planes, at.device())?.reshape((1, planes as usize, 1))?;
+        let first = (first * self.geometry.window.in_count() as f64)?;
+        self.geometry.finish(&at.broadcast_add(&first)?, at.dims()[0])
+    }
+
+    fn columns_first(&self, at: &Tensor) -> OpResult<Tensor> {
+        let shape = self.geometry.window.in_shape();
+        let moved = |at: i64| {
+            let (mut rest, mut stride) = (at, self.geometry.window.in_count() as i64);
+            let mut moved = 0;
+            for size in shape.iter().rev().map(|size| *size as i64) {
+                stride /= size.max(1);
+                moved += rest % size.max(1) * stride;
+                rest /= size.max(1);
+            }
+            moved
+        };
+        let values = at.flatten_all()?.to_vec1::<i64>()?;
+        let values: Vec<i64> = values.into_iter().map(moved).collect();
+        Ok(Tensor::from_vec(values, at.shape(), at.device())?)
     }
 }
 
 impl Operator for MaxPool {
     fn forward(&self, inputs: &Inputs) -> OpResult<Forward> {
         let x = required(inputs, 0)?;
-        let planes = self.0.planes(x)?;
-        let at = max_windows(&planes, &self.0.window)?;
-        let flat = planes.reshape((planes.dims()[0], 1, self.0.window.in_count()))?;
-        let y = self.0.finish(&flat.gather(&at, 2)?, x.dims()[0])?;
-        let at = at.reshape((x.dims()[0], self.0.planes, self.0.window.out_count()))?;
-        Ok(Forward { outputs: vec![y], saved: vec![at] })
+        let planes = self.geometry.planes(x)?;
+        let at = max_windows(&planes, &self.geometry.window)?;
+        let flat = planes.reshape((planes.dims()[0], 1, self.geometry.window.in_count()))?;
+        let y = self.geometry.finish(&flat.gather(&at, 2)?, x.dims()[0])?;
+        let at = at.reshape((x.dims()[0], self.geometry.planes, self.geometry.window.out_count()))?;
+        let mut outputs = vec![y];
+        if self.indices {
+            outputs.push(self.positions(&at)?);
+        }
+        Ok(Forward { outputs, saved: vec![at] })
     }
 
     fn reverse(&self, sweep: &Reverse) -> OpResult<Vec<Option<Tensor>>> {
         let rows = sweep.batch * sweep.width;
-        let (planes, out) = (self.0.planes, self.0.window.out_count());
+        let (planes, out) = (self.geometry.planes, self.geometry.window.out_count());
         let cotangent = sweep.cotangent()?.reshape((rows, planes, out))?;
         let at = with_rank(&sweep.saved[0], 2)?.broadcast_as((sweep.batch, planes, out))?;
-        let back = spread_max(&cotangent, &at, self.0.window.in_count())?;
+        let back = spread_max(&cotangent, &at, self.geometry.window.in_count())?;
         Ok(vec![Some(back.reshape(lead_shape(rows, sweep.shape(0)?))?)])
     }
 }

@@ -81,9 +81,7 @@ impl Reduce {
         axes.sort_unstable();
         axes.dedup();
         let count: usize = axes.iter().map(|a| shape[*a]).product();
-        if count == 0
-            && !matches!(kind, Kind::Sum | Kind::Prod | Kind::SumSquare | Kind::L1 | Kind::L2)
-        {
+        if count == 0 && kind == Kind::Mean {
             fail!("nothing to reduce in shape {shape:?}");
         }
         let mut kept = shape.to_vec();
@@ -97,7 +95,26 @@ impl Reduce {
         Ok(Box::new(Self { kind, axes, kept, out, count }))
     }
 
+    /// Folded over no entries each kind gives its neutral element; those of Max and Min are the
+    /// ends of the number line.
+    fn nothing(&self, x: &Tensor) -> OpResult<Tensor> {
+        let float = x.dtype().is_float();
+        let value = match (self.kind, float) {
+            (Kind::Max | Kind::LogSum | Kind::LogSumExp, true) => f64::NEG_INFINITY,
+            (Kind::Min, true) => f64::INFINITY,
+            (Kind::Max, false) if x.dtype() == DType::I64 => i64::MIN as f64,
+            (Kind::Min, false) if x.dtype() == DType::I64 => i64::MAX as f64,
+            (Kind::Min, false) | (Kind::Prod, _) => 1.0,
+            _ => 0.0,
+        };
+        let shape = lead_shape(x.dims()[0], &self.kept);
+        Ok(Tensor::full(value, shape, x.device())?.to_dtype(x.dtype())?)
+    }
+
     fn fold(&self, x: &Tensor) -> OpResult<Tensor> {
+        if self.count == 0 {
+            return self.nothing(x);
+        }
         let sum = |x: &Tensor| sum_axes(x, &self.axes);
         Ok(match self.kind {
             Kind::Sum => sum(x)?,
@@ -155,7 +172,15 @@ impl Reduce {
                 let ties = sum_axes(&here, &self.axes).map_err(candle_core::Error::wrap)?;
                 Some(here.broadcast_div(&ties)?)
             }
-            Kind::Prod => Some(y.broadcast_div(x)?),
+            Kind::Prod => {
+                // The product of the other factors: zero where one of them is.
+                let own = mask(x, |x| x.eq(0.0))?;
+                let safe = (x + &own)?;
+                let zeros = sum_axes(&own, &self.axes).map_err(candle_core::Error::wrap)?;
+                let whole = self.product(&safe).map_err(candle_core::Error::wrap)?;
+                let alone = mask(&zeros.broadcast_sub(&own)?, |others| others.eq(0.0))?;
+                Some((whole.broadcast_div(&safe)? * alone)?)
+            }
         })
     }
 }

@@ -27,7 +27,7 @@ struct Taps {
 impl Taps {
     /// From rows of (index, weight), which may differ in length.
     fn new(axis: usize, size: usize, rows: &[Vec<(usize, f64)>]) -> Self {
-        let count = rows.iter().map(Vec::len).max().unwrap_or(0);
+        let count = rows.iter().map(Vec::len).max().unwrap_or(0).max(1);
         let tap = |row: &Vec<(usize, f64)>, k: usize| row.get(k).copied().unwrap_or((0, 0.0));
         let index =
             (0..count).map(|k| rows.iter().map(|row| tap(row, k).0 as i64).collect()).collect();
@@ -244,6 +244,12 @@ impl Plan {
         Ok(Self { out: out as usize, scale: exact, ..Self::same(size) })
     }
 
+    /// x / scale; where the scale is out / size, without a rounding that could miss a whole number.
+    fn unscaled(&self, x: f64) -> f64 {
+        let (size, out) = (self.size as f64, self.out as f64);
+        if self.scale == out / size { x * size / out } else { x / self.scale }
+    }
+
     fn size(plan: &mut [Self], axes: &[usize], sizes: &[i64], policy: &str) -> OpResult<()> {
         let mut ratios = Vec::with_capacity(axes.len());
         for (axis, size) in axes.iter().zip(sizes) {
@@ -303,13 +309,13 @@ impl Sampling {
 
     /// The position of output entry `o`, or `None` where a crop reaches beyond the input.
     fn position(self, axis: &Plan, o: usize) -> Option<f64> {
-        let (o, size, out, scale) = (o as f64, axis.size as f64, axis.out as f64, axis.scale);
-        let half_pixel = (o + 0.5) / scale - 0.5;
+        let (o, size, out) = (o as f64, axis.size as f64, axis.out as f64);
+        let half_pixel = axis.unscaled(o + 0.5) - 0.5;
         let last = size - 1.0;
         Some(match self {
             Self::HalfPixel => half_pixel,
             Self::HalfPixelSymmetric => {
-                let adjustment = out / (scale * size);
+                let adjustment = out / (axis.scale * size);
                 size / 2.0 * (1.0 - adjustment) + half_pixel
             }
             Self::PytorchHalfPixel => {
@@ -319,7 +325,7 @@ impl Sampling {
                     0.0
                 }
             }
-            Self::TfHalfPixelForNearest => (o + 0.5) / scale,
+            Self::TfHalfPixelForNearest => axis.unscaled(o + 0.5),
             Self::AlignCorners => {
                 if axis.out > 1 {
                     o * last / (out - 1.0)
@@ -327,7 +333,7 @@ impl Sampling {
                     0.0
                 }
             }
-            Self::Asymmetric => o / scale,
+            Self::Asymmetric => axis.unscaled(o),
             Self::Crop => {
                 let (from, to) = axis.region;
                 let at = if axis.out > 1 {

@@ -8,7 +8,7 @@ use crate::tensor::{axis_of, broadcast_shape, checked_count, example_shape, lead
 
 pub(super) const OPERATORS: &[(&str, Build)] = &[
     ("Identity", |_| Ok(Box::new(Identity))),
-    ("Dropout", |_| Ok(Box::new(Identity))),
+    ("Dropout", Dropout::build),
     ("Reshape", reshape),
     ("Flatten", flatten),
     ("Squeeze", squeeze),
@@ -31,7 +31,7 @@ pub(super) const OPERATORS: &[(&str, Build)] = &[
     ("Range", range),
 ];
 
-/// The input itself; Dropout at inference is this.
+/// The input itself.
 #[derive(Debug)]
 struct Identity;
 
@@ -44,6 +44,47 @@ impl Operator for Identity {
         let mut result = vec![None; sweep.inputs.len()];
         result[0] = Some(sweep.cotangent()?.clone());
         Ok(result)
+    }
+
+    fn moves_entries(&self) -> bool {
+        true
+    }
+}
+
+/// The input itself, as at inference, and a mask that keeps everything.
+#[derive(Debug)]
+struct Dropout {
+    mask: bool,
+}
+
+impl Dropout {
+    fn build(setup: &Setup) -> OpResult<Box<dyn Operator>> {
+        let training = setup.constant_floats(2)?.is_some_and(|on| on.first() != Some(&0.0));
+        if training && setup.constant_floats(1)?.is_none_or(|ratio| ratio.first() != Some(&0.0)) {
+            fail!("training_mode is on: the model was exported in training mode; export it with model.eval()");
+        }
+        Ok(Box::new(Self { mask: setup.outputs > 1 }))
+    }
+}
+
+impl Operator for Dropout {
+    fn forward(&self, inputs: &Inputs) -> OpResult<Forward> {
+        let x = required(inputs, 0)?;
+        let mut outputs = vec![x.clone()];
+        if self.mask {
+            outputs.push(Tensor::ones(x.shape(), DType::U8, x.device())?);
+        }
+        Ok(Forward { outputs, saved: Vec::new() })
+    }
+
+    fn reverse(&self, sweep: &Reverse) -> OpResult<Vec<Option<Tensor>>> {
+        let mut result = vec![None; sweep.inputs.len()];
+        result[0] = Some(sweep.cotangent()?.clone());
+        Ok(result)
+    }
+
+    fn ignores(&self, operand: usize) -> bool {
+        operand > 0
     }
 
     fn moves_entries(&self) -> bool {
@@ -418,15 +459,40 @@ struct Cast {
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Target {
     Float(DType),
-    Integer,
+    Integer(Width),
     Boolean,
+}
+
+/// The range of an integer type, all of which are held in 64 bits.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Width {
+    Signed(u32),
+    Unsigned(u32),
+}
+
+impl Width {
+    /// The low bits, as a conversion to the narrow type keeps them.
+    fn wrap(self, x: i64) -> i64 {
+        match self {
+            Self::Signed(bits) => x << (64 - bits) >> (64 - bits),
+            Self::Unsigned(64) => x,
+            Self::Unsigned(bits) => x & ((1 << bits) - 1),
+        }
+    }
 }
 
 impl Cast {
     fn build(setup: &Setup) -> OpResult<Box<dyn Operator>> {
         let to = match setup.attributes.int("to", 1)? {
             1 | 10 | 11 | 16 => Target::Float(setup.float),
-            2..=7 | 12 | 13 => Target::Integer,
+            2 => Target::Integer(Width::Unsigned(8)),
+            3 => Target::Integer(Width::Signed(8)),
+            4 => Target::Integer(Width::Unsigned(16)),
+            5 => Target::Integer(Width::Signed(16)),
+            6 => Target::Integer(Width::Signed(32)),
+            7 => Target::Integer(Width::Signed(64)),
+            12 => Target::Integer(Width::Unsigned(32)),
+            13 => Target::Integer(Width::Unsigned(64)),
             9 => Target::Boolean,
             other => fail!("element type {other} is not supported"),
         };
@@ -436,11 +502,21 @@ impl Cast {
     fn like(setup: &Setup) -> OpResult<Box<dyn Operator>> {
         let to = match setup.operand(1)?.dtype {
             DType::U8 => Target::Boolean,
-            DType::I64 => Target::Integer,
+            DType::I64 => Target::Integer(Width::Signed(64)),
             float => Target::Float(float),
         };
         Ok(Box::new(Self { to, like: true }))
     }
+}
+
+fn integers(x: &Tensor, width: Width) -> OpResult<Tensor> {
+    let whole = x.to_dtype(DType::I64)?;
+    if matches!(width, Width::Signed(64) | Width::Unsigned(64)) {
+        return Ok(whole);
+    }
+    let values = whole.flatten_all()?.to_vec1::<i64>()?;
+    let values: Vec<i64> = values.into_iter().map(|x| width.wrap(x)).collect();
+    Ok(Tensor::from_vec(values, x.shape(), x.device())?)
 }
 
 impl Operator for Cast {
@@ -448,7 +524,7 @@ impl Operator for Cast {
         let x = required(inputs, 0)?;
         Ok(match self.to {
             Target::Float(dtype) => x.to_dtype(dtype)?,
-            Target::Integer => x.to_dtype(DType::I64)?,
+            Target::Integer(width) => integers(x, width)?,
             Target::Boolean => x.ne(&x.zeros_like()?)?,
         }
         .into())

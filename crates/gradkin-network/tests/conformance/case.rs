@@ -116,7 +116,9 @@ impl Case {
 }
 
 fn wants_constant(error: &str) -> bool {
-    error.contains("must be a constant") || error.contains("depends on the data")
+    ["must be a constant", "depends on the data", "depends on the example"]
+        .iter()
+        .any(|part| error.contains(part))
 }
 
 /// Give an input the shape of its data, whatever the model leaves open.

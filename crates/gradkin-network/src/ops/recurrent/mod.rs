@@ -118,7 +118,7 @@ impl Recurrent {
                 fail!("input {k} has shape {:?}; expected {shape:?}", setup.shape(k)?);
             }
             if [W, R, B, P].contains(&k) && setup.has(k) && !setup.operand(k)?.shared {
-                fail!("weights that depend on the example are not supported");
+                fail!("input {k} is a weight that depends on the example, which is not supported");
             }
         }
         checked_count(&[dirs, self.steps, self.rows, columns])?;
@@ -537,7 +537,7 @@ impl Recurrent {
     }
 
     /// `[D][d, B, q]` → `[B·d, D, q]`.
-    fn per_direction(&self, sweep: &Reverse, parts: &[Tensor]) -> OpResult<Tensor> {
+    fn per_direction(&self, parts: &[Tensor]) -> OpResult<Tensor> {
         let stacked = Tensor::stack(parts, 0)?.permute((2, 1, 0, 3))?.contiguous()?;
         let (b, d, dirs, q) = stacked.dims4()?;
         Ok(stacked.reshape((b * d, dirs, q))?)
@@ -552,7 +552,7 @@ impl Recurrent {
         for part in traced {
             parts.push(Tensor::cat(&[total(&part.input)?, total(&part.recurrent)?], 2)?);
         }
-        self.per_direction(sweep, &parts)
+        self.per_direction(&parts)
     }
 
     fn reverse_peepholes(&self, sweep: &Reverse, traced: &[Traced]) -> OpResult<Option<Tensor>> {
@@ -562,7 +562,7 @@ impl Recurrent {
             let shape = (sweep.width, sweep.batch, self.rows, 3 * self.hidden);
             parts.push(p.reshape(shape)?.sum(2)?);
         }
-        self.per_direction(sweep, &parts).map(Some)
+        self.per_direction(&parts).map(Some)
     }
 }
 

@@ -1,0 +1,413 @@
+//! `gradkin inspect`: what a network takes and gives, which of its numbers are parameters, and what
+//! comparing examples would cost, form by form.
+
+use std::path::Path;
+
+use gradkin::network::{Declared, Dimension, Model, Network, Options, Parameter, Uncounted};
+use gradkin::{Planned, Similarity};
+use serde_json::{Value, json};
+
+use crate::args::{Common, Format, InspectArgs};
+use crate::commands::advice;
+use crate::exit::{Failure, Outcome};
+use crate::job::{precision, settings};
+use crate::printer::Printer;
+use crate::reading::{check_names, given_shape};
+use crate::text::{self, Align};
+use gradkin_data::write::Table;
+
+pub(crate) fn run(args: &InspectArgs, common: &Common, printer: &Printer) -> Outcome {
+    let model = Model::open(&args.model)?;
+    check_names(&model, &args.input_shapes.shapes)?;
+    let (network, failure) = match network(&model, args) {
+        Ok(network) => (Some(network), None),
+        Err(failure) => (None, Some(failure)),
+    };
+    let cost = match &network {
+        Some(network) => Some(Cost::new(network, args, common)?),
+        None => None,
+    };
+    let report = Report::new(&args.model, &model, network.as_ref(), cost);
+    match printer.format(args.format.format) {
+        Format::Table => report.print(printer)?,
+        Format::Json => printer.line(format!("{:#}", report.json()))?,
+        Format::Csv => {
+            report.warnings.iter().for_each(|warning| printer.warning(warning));
+            printer.table(&report.table()?, Format::Csv)?;
+        }
+    }
+    failure.map_or(Ok(()), Err)
+}
+
+/// The network at the shapes that are known, or why it cannot be built.
+fn network(model: &Model, args: &InspectArgs) -> Outcome<Network> {
+    let given = &args.input_shapes.shapes;
+    let shape = |input: &Declared| {
+        given_shape(given, input).map(|shape| (input.name.clone(), shape.to_vec()))
+    };
+    let options = Options {
+        precision: precision(&args.similarity),
+        input_shapes: model.inputs().iter().filter_map(shape).collect(),
+    };
+    let open = model.inputs().iter().find(|input| {
+        given_shape(given, input).is_none()
+            && input.example_shape().is_none_or(|shape| shape.contains(&None))
+    });
+    Network::new(model, &options).map_err(|error| match open {
+        Some(input) if model.unsupported_nodes().is_empty() => Failure::mistake(error)
+            .hint(format!("give its shape with --input-shape {}", example_of_flag(input))),
+        _ => error.into(),
+    })
+}
+
+/// `image=3xHxW`, as far as the file says.
+fn example_of_flag(input: &Declared) -> String {
+    let open = |at: usize| format!("<axis {at}>");
+    let lengths = match input.example_shape() {
+        Some(shape) => shape
+            .iter()
+            .enumerate()
+            .map(|(at, length)| length.map_or(open(at), |length| length.to_string()))
+            .collect::<Vec<_>>()
+            .join("x"),
+        None => "SHAPE".into(),
+    };
+    format!("{}={lengths}", input.name)
+}
+
+/// What comparing a number of examples costs.
+struct Cost {
+    examples: usize,
+    outputs: usize,
+    bytes_per_number: usize,
+    plan: Vec<Planned>,
+}
+
+impl Cost {
+    fn new(network: &Network, args: &InspectArgs, common: &Common) -> Outcome<Self> {
+        let settings = settings(&args.similarity, common, network)?;
+        let similarity = Similarity::new(network, settings)?;
+        // Of a set with itself, each pair is met once.
+        let partners = (args.batch / 2).max(1);
+        Ok(Self {
+            examples: args.batch,
+            outputs: similarity.outputs()?,
+            bytes_per_number: match args.similarity.dtype {
+                crate::args::Dtype::F32 => 4,
+                crate::args::Dtype::F64 => 8,
+            },
+            plan: similarity.plan(partners)?,
+        })
+    }
+
+    fn pairs(&self) -> f64 {
+        self.examples as f64 * (self.examples as f64 + 1.0) / 2.0
+    }
+
+    fn work_per_pair(&self) -> f64 {
+        self.plan.iter().map(|planned| planned.work_per_pair).sum()
+    }
+
+    fn numbers(&self) -> usize {
+        self.plan.iter().map(|planned| planned.numbers).sum()
+    }
+
+    fn bytes(&self) -> f64 {
+        self.numbers() as f64 * self.bytes_per_number as f64 * self.examples as f64
+    }
+
+    /// The pieces of one parameter: forms, work for a pair, numbers for an example. `None` where the
+    /// parameter is not compared.
+    fn of(&self, parameter: usize) -> Option<(String, f64, usize)> {
+        let own: Vec<&Planned> = self.plan.iter().filter(|p| p.parameter == parameter).collect();
+        let first = own.first()?;
+        let form = match own.iter().all(|p| p.form == first.form) {
+            true if own.len() > 1 => format!("{} ×{}", first.form, own.len()),
+            true => first.form.to_string(),
+            false => "several".into(),
+        };
+        let work = own.iter().map(|p| p.work_per_pair).sum();
+        Some((form, work, own.iter().map(|p| p.numbers).sum()))
+    }
+}
+
+/// All there is to tell.
+struct Report<'a> {
+    path: &'a Path,
+    model: &'a Model,
+    network: Option<&'a Network>,
+    parameters: Vec<Parameter>,
+    uncounted: Vec<Uncounted>,
+    cost: Option<Cost>,
+    warnings: Vec<String>,
+}
+
+impl<'a> Report<'a> {
+    fn new(
+        path: &'a Path,
+        model: &'a Model,
+        network: Option<&'a Network>,
+        cost: Option<Cost>,
+    ) -> Self {
+        let (parameters, uncounted) = model.parameters();
+        let warnings = advice::warnings(model, &parameters);
+        Self { path, model, network, parameters, uncounted, cost, warnings }
+    }
+
+    fn total(&self) -> usize {
+        self.parameters.iter().map(Parameter::len).sum()
+    }
+
+    fn print(&self, printer: &Printer) -> Outcome {
+        self.head().into_iter().try_for_each(|line| printer.line(line))?;
+        section(printer, "parameters", self.parameter_lines())?;
+        if !self.uncounted.is_empty() {
+            let title = "stored tensors that do not count as parameters";
+            section(printer, title, self.uncounted_lines())?;
+        }
+        if let Some(cost) = &self.cost {
+            let title = format!("comparing {}", text::counted(cost.examples, "example"));
+            section(printer, &title, cost_lines(cost))?;
+        }
+        if !self.warnings.is_empty() {
+            section(printer, "to be aware of", self.warnings.clone())?;
+        }
+        Ok(())
+    }
+
+    fn head(&self) -> Vec<String> {
+        let bytes = std::fs::metadata(self.path).map(|data| data.len()).unwrap_or_default();
+        let producer = match self.model.producer().trim() {
+            "" => "unknown".into(),
+            producer => producer.to_owned(),
+        };
+        let mut rows = vec![
+            vec!["model".into(), self.path.display().to_string(), text::bytes(bytes as f64)],
+            vec!["producer".into(), producer, format!("opset {}", self.model.opset())],
+        ];
+        for input in self.model.inputs() {
+            rows.push(vec!["input".into(), input.name.clone(), self.describe_input(input)]);
+        }
+        for output in self.model.outputs() {
+            rows.push(vec!["output".into(), output.name.clone(), self.describe_output(output)]);
+        }
+        let counts = self.model.operator_counts();
+        let counts: Vec<String> = counts.iter().map(|(name, n)| format!("{name} {n}")).collect();
+        let mut lines = text::columns(&rows, &[Align::Left; 3]);
+        lines.push(format!("operators  {}", counts.join(", ")));
+        lines
+    }
+
+    fn describe_input(&self, input: &Declared) -> String {
+        let known = self.network.and_then(|n| n.inputs().iter().find(|i| i.name == input.name));
+        let shape = match (known, input.example_shape()) {
+            (Some(known), _) => text::shape(&known.shape),
+            (None, Some(shape)) => open_shape(&shape),
+            (None, None) => "of no declared shape".into(),
+        };
+        let batch = match known.map(|known| known.batch_axis) {
+            Some(Some(axis)) => format!(", batch axis {axis}{}", axis_name(input, axis)),
+            Some(None) => ", no batch axis: the whole input is one example".into(),
+            None => String::new(),
+        };
+        format!("{shape} {}{batch}", type_name(input))
+    }
+
+    fn describe_output(&self, output: &Declared) -> String {
+        let known = self.network.map(Network::outputs).unwrap_or_default();
+        match known.iter().find(|(name, ..)| *name == output.name) {
+            Some((_, shape, head)) => {
+                let shape = shape.strip_prefix(&[1]).unwrap_or(shape);
+                let by = head.map(|head| format!(", made by {head}")).unwrap_or_default();
+                format!("{} {}{by}", text::shape(shape), type_name(output))
+            }
+            None => match output.example_shape() {
+                Some(shape) => format!("{} {}", open_shape(&shape), type_name(output)),
+                None => type_name(output).into(),
+            },
+        }
+    }
+
+    fn parameter_lines(&self) -> Vec<String> {
+        let head =
+            ["name", "shape", "count", "layer", "uses", "form", "work/pair", "numbers/example"];
+        let mut rows = vec![head.map(str::to_owned).to_vec()];
+        for (index, parameter) in self.parameters.iter().enumerate() {
+            let mut row = vec![
+                parameter.name.clone(),
+                text::shape(&parameter.shape),
+                text::count(parameter.len()),
+                parameter.layer.clone(),
+                parameter.uses.to_string(),
+            ];
+            row.extend(
+                self.cost
+                    .as_ref()
+                    .map(|cost| match cost.of(index) {
+                        Some((form, work, numbers)) => {
+                            [form, text::short(work), text::count(numbers)]
+                        }
+                        None => ["not compared".into(), String::new(), String::new()],
+                    })
+                    .into_iter()
+                    .flatten(),
+            );
+            rows.push(row);
+        }
+        rows.push(vec!["total".into(), String::new(), text::count(self.total())]);
+        if self.cost.is_none() {
+            rows[0].truncate(5);
+        }
+        let (left, right) = (Align::Left, Align::Right);
+        text::columns(&rows, &[left, left, right, left, right, left, right, right])
+    }
+
+    fn uncounted_lines(&self) -> Vec<String> {
+        let row = |u: &Uncounted| vec![u.name.clone(), text::shape(&u.shape), u.reason.to_owned()];
+        let rows: Vec<Vec<String>> = self.uncounted.iter().map(row).collect();
+        text::columns(&rows, &[Align::Left; 3])
+    }
+
+    /// The parameters for other programs.
+    fn table(&self) -> Outcome<Table> {
+        let mut table = Table::new();
+        let of =
+            |f: &dyn Fn(&Parameter) -> String| self.parameters.iter().map(f).collect::<Vec<_>>();
+        let numbers = |f: &dyn Fn(&Parameter) -> usize| {
+            self.parameters.iter().map(|p| f(p) as i64).collect::<Vec<i64>>()
+        };
+        table.push("name", of(&|p| p.name.clone()))?;
+        table.push("shape", of(&|p| text::shape(&p.shape)))?;
+        table.push("count", numbers(&Parameter::len))?;
+        table.push("layer", of(&|p| p.layer.clone()))?;
+        table.push("uses", numbers(&|p| p.uses))?;
+        if let Some(cost) = &self.cost {
+            let all: Vec<_> = (0..self.parameters.len()).map(|index| cost.of(index)).collect();
+            let forms = all.iter().map(|c| c.as_ref().map(|(form, ..)| form.clone()));
+            let work = all.iter().map(|c| c.as_ref().map(|(_, work, _)| *work));
+            let numbers = all.iter().map(|c| c.as_ref().map(|(.., numbers)| *numbers as i64));
+            table.push("form", forms.collect::<Vec<Option<String>>>())?;
+            table.push("work_per_pair", work.collect::<Vec<Option<f64>>>())?;
+            table.push("numbers_per_example", numbers.collect::<Vec<Option<i64>>>())?;
+        }
+        Ok(table)
+    }
+
+    fn json(&self) -> Value {
+        let inputs = self.model.inputs().iter().map(|input| self.input_json(input));
+        let outputs = self.model.outputs().iter().map(|output| self.output_json(output));
+        let parameters = self.parameters.iter().enumerate();
+        let counts = self.model.operator_counts().into_iter().map(|(name, n)| (name, n.into()));
+        json!({
+            "model": self.path.display().to_string(),
+            "producer": self.model.producer(),
+            "opset": self.model.opset(),
+            "inputs": inputs.collect::<Vec<_>>(),
+            "outputs": outputs.collect::<Vec<_>>(),
+            "operators": counts.collect::<serde_json::Map<String, Value>>(),
+            "unsupported": self.model.unsupported_nodes(),
+            "parameters": parameters.map(|(i, p)| self.parameter_json(i, p)).collect::<Vec<_>>(),
+            "parameter_count": self.total(),
+            "not_parameters": self.uncounted.iter().map(|u| json!({
+                "name": u.name, "shape": u.shape, "reason": u.reason,
+            })).collect::<Vec<_>>(),
+            "cost": self.cost.as_ref().map(cost_json),
+            "warnings": self.warnings,
+        })
+    }
+
+    fn input_json(&self, input: &Declared) -> Value {
+        let known = self.network.and_then(|n| n.inputs().iter().find(|i| i.name == input.name));
+        json!({
+            "name": input.name,
+            "type": type_name(input),
+            "example_shape": match known {
+                Some(known) => json!(known.shape),
+                None => json!(input.example_shape()),
+            },
+            "batch_axis": known.and_then(|known| known.batch_axis),
+        })
+    }
+
+    fn output_json(&self, output: &Declared) -> Value {
+        let known = self.network.map(Network::outputs).unwrap_or_default();
+        let known = known.iter().find(|(name, ..)| *name == output.name);
+        json!({
+            "name": output.name,
+            "type": type_name(output),
+            "shape": known.map(|(_, shape, _)| shape.strip_prefix(&[1]).unwrap_or(shape)),
+            "made_by": known.and_then(|(.., head)| *head),
+        })
+    }
+
+    fn parameter_json(&self, index: usize, parameter: &Parameter) -> Value {
+        let mut entry = json!({
+            "name": parameter.name,
+            "shape": parameter.shape,
+            "count": parameter.len(),
+            "layer": parameter.layer,
+            "uses": parameter.uses,
+        });
+        if let Some((form, work, numbers)) = self.cost.as_ref().and_then(|cost| cost.of(index)) {
+            entry["form"] = form.into();
+            entry["work_per_pair"] = work.into();
+            entry["numbers_per_example"] = numbers.into();
+        }
+        entry
+    }
+}
+
+fn section(printer: &Printer, title: &str, lines: Vec<String>) -> Outcome {
+    printer.line("")?;
+    printer.heading(title)?;
+    lines.into_iter().try_for_each(|line| printer.line(format!("  {line}")))
+}
+
+fn cost_lines(cost: &Cost) -> Vec<String> {
+    vec![
+        format!("outputs compared    {}", text::count(cost.outputs)),
+        format!(
+            "all pairs           {} multiply-adds ({} a pair)",
+            text::short(cost.work_per_pair() * cost.pairs()),
+            text::short(cost.work_per_pair())
+        ),
+        format!(
+            "gradients in memory {} ({} numbers an example)",
+            text::bytes(cost.bytes()),
+            text::count(cost.numbers())
+        ),
+    ]
+}
+
+fn cost_json(cost: &Cost) -> Value {
+    json!({
+        "examples": cost.examples,
+        "outputs": cost.outputs,
+        "work_per_pair": cost.work_per_pair(),
+        "work": cost.work_per_pair() * cost.pairs(),
+        "numbers_per_example": cost.numbers(),
+        "bytes": cost.bytes(),
+    })
+}
+
+fn open_shape(shape: &[Option<usize>]) -> String {
+    let lengths = shape.iter().map(|l| l.map_or("?".into(), |length| length.to_string()));
+    format!("[{}]", lengths.collect::<Vec<String>>().join(", "))
+}
+
+/// The name that the file gives to an axis, in brackets.
+fn axis_name(input: &Declared, axis: usize) -> String {
+    match input.shape.as_ref().and_then(|shape| shape.get(axis)) {
+        Some(Dimension::Symbolic(name)) if !name.is_empty() => format!(" (`{name}`)"),
+        Some(Dimension::Fixed(size)) => format!(" (of length {size} in the file)"),
+        _ => String::new(),
+    }
+}
+
+fn type_name(declared: &Declared) -> &'static str {
+    match (declared.boolean, declared.integer) {
+        (true, _) => "boolean",
+        (false, true) => "integer",
+        (false, false) => "float",
+    }
+}

@@ -1,0 +1,8 @@
+//! One file per command.
+
+mod advice;
+pub(crate) mod completions;
+pub(crate) mod demo;
+pub(crate) mod inspect;
+pub(crate) mod kernel;
+pub(crate) mod neighbors;

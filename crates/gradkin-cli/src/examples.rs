@@ -1,0 +1,162 @@
+//! The seam between the data crate and the library: prepared data as the library's examples, and
+//! labels in the forms that each side wants.
+
+use std::error::Error;
+use std::ops::Range;
+
+use gradkin::network::{InputData, Precision};
+use gradkin::{Class, Examples, Loss, Select};
+use gradkin_data::write::ColumnData;
+use gradkin_data::{Dataset, Labels, Prepared};
+
+use crate::exit::{Failure, Outcome};
+
+/// A data set prepared for the network.
+#[derive(Debug)]
+pub(crate) struct Set {
+    prepared: Prepared,
+    precision: Precision,
+    /// For each of the network's inputs, whether it takes whole numbers.
+    integers: Vec<bool>,
+    /// Only where the output needs labels.
+    labels: Option<gradkin::Labels>,
+}
+
+impl Set {
+    pub(crate) fn new(prepared: Prepared, precision: Precision, integers: Vec<bool>) -> Self {
+        Self { prepared, precision, integers, labels: None }
+    }
+
+    /// Hand the labels to the library too, in the form that the choice of outputs needs.
+    pub(crate) fn with_labels_for(mut self, outputs: &Select, width: usize) -> Outcome<Self> {
+        let source = self.data().source();
+        let labels = self.data().labels().cloned();
+        self.labels = match outputs {
+            Select::LogProbability(Class::Given) | Select::Loss(Loss::CrossEntropy) => {
+                labels.map(|l| classes(l.into_classes(source)?, source)).transpose()?
+            }
+            // A class is a target of its own where the network predicts one number.
+            Select::Loss(Loss::Squared) if width == 1 => {
+                labels.map(|l| Ok::<_, Failure>(targets(l.into_targets(source)?))).transpose()?
+            }
+            Select::Loss(Loss::Squared) => match labels {
+                Some(labels @ Labels::Classes { .. }) => Some(classes(labels, source)?),
+                labels => labels.map(targets),
+            },
+            _ => None,
+        };
+        Ok(self)
+    }
+
+    /// The data as it was read.
+    pub(crate) fn data(&self) -> &Dataset {
+        self.prepared.dataset()
+    }
+
+    /// Where examples stand in the file.
+    pub(crate) fn ids(&self, examples: &[usize]) -> Vec<usize> {
+        examples.iter().map(|i| self.data().id(*i)).collect()
+    }
+
+    /// Read every value once, so that a bad one is found before the work and not after half of it.
+    /// Folders of images are left to be read as they are needed.
+    pub(crate) fn check_values(&self) -> Outcome {
+        const AT_ONCE: usize = 1024;
+        if self.data().path(0).is_some() {
+            return Ok(());
+        }
+        for start in (0..self.prepared.len()).step_by(AT_ONCE) {
+            crate::interrupt::check()?;
+            let range = start..(start + AT_ONCE).min(self.prepared.len());
+            self.inputs(range)?;
+        }
+        Ok(())
+    }
+
+    fn inputs(&self, range: Range<usize>) -> gradkin_data::Result<Vec<InputData>> {
+        let input = |(k, integer): (usize, &bool)| {
+            let range = range.clone();
+            Ok(match (integer, self.precision) {
+                (true, _) => InputData::I64(self.prepared.batch_i64(k, range)?),
+                (false, Precision::F32) => InputData::F32(self.prepared.batch_f32(k, range)?),
+                (false, Precision::F64) => InputData::F64(self.prepared.batch_f64(k, range)?),
+            })
+        };
+        self.integers.iter().enumerate().map(input).collect()
+    }
+}
+
+impl Examples for Set {
+    fn len(&self) -> usize {
+        self.prepared.len()
+    }
+
+    fn batch(&self, range: Range<usize>) -> Result<Vec<InputData>, Box<dyn Error + Send + Sync>> {
+        Ok(self.inputs(range)?)
+    }
+
+    fn labels(&self) -> Option<&gradkin::Labels> {
+        self.labels.as_ref()
+    }
+
+    fn name(&self) -> &str {
+        self.data().source()
+    }
+}
+
+fn classes(labels: Labels, source: &str) -> Outcome<gradkin::Labels> {
+    let Labels::Classes { ids, .. } = labels else {
+        return Err(Failure::mistake(format!("the labels of {source} are no classes")));
+    };
+    let class = |(example, id): (usize, i64)| {
+        usize::try_from(id).map_err(|_| {
+            Failure::mistake(format!("label {id} of example {example} of {source} is no class"))
+                .hint("classes are numbered from 0")
+        })
+    };
+    let ids = ids.into_iter().enumerate().map(class).collect::<Outcome<Vec<usize>>>()?;
+    Ok(gradkin::Labels::Classes(ids))
+}
+
+fn targets(labels: Labels) -> gradkin::Labels {
+    match labels {
+        Labels::Targets { values, width } => gradkin::Labels::Targets { values, width },
+        Labels::Classes { ids, .. } => {
+            let values = ids.into_iter().map(|id| id as f64).collect();
+            gradkin::Labels::Targets { values, width: 1 }
+        }
+    }
+}
+
+/// The class of an example as people know it: its name, or its number. `None` without classes.
+pub(crate) fn class_of(data: &Dataset, example: usize) -> Option<String> {
+    match data.labels()? {
+        Labels::Classes { ids, names: None } => ids.get(example).map(i64::to_string),
+        Labels::Classes { ids, names: Some(names) } => {
+            let id = usize::try_from(*ids.get(example)?).ok()?;
+            names.get(id).cloned()
+        }
+        Labels::Targets { .. } => None,
+    }
+}
+
+/// The label of an example for a narrow place: its class, or its one target.
+pub(crate) fn short_label(data: &Dataset, example: usize) -> Option<String> {
+    match data.labels()? {
+        Labels::Targets { values, width: 1 } => values.get(example).map(|v| format!("{v}")),
+        _ => class_of(data, example),
+    }
+}
+
+/// A column with the labels of these examples; `None` where there is not one label for each.
+pub(crate) fn label_column(data: &Dataset, examples: &[usize]) -> Option<ColumnData> {
+    match data.labels()?.subset(examples) {
+        Labels::Classes { ids, names: None } => Some(ids.into()),
+        Labels::Classes { .. } => {
+            let names = examples.iter().map(|i| class_of(data, *i).unwrap_or_default());
+            Some(names.collect::<Vec<String>>().into())
+        }
+        Labels::Targets { values, width: 1 } => Some(values.into()),
+        Labels::Targets { .. } => None,
+    }
+}

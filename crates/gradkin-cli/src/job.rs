@@ -1,0 +1,258 @@
+//! What was typed, brought together with the files it names: a network, one or two data sets that
+//! fit it, and the library's settings. Everything that can be wrong is found here, before the work.
+
+use std::path::Path;
+
+use gradkin::network::{Network, Options, Precision};
+use gradkin::{
+    Examples, Kernel, Kind, Metric, Neighbors, OutputChoice, Reduction, Select, Settings,
+    Similarity, Undefined,
+};
+use regex::Regex;
+
+use crate::args::{self, Common, DataArgs, SimilarityArgs};
+use crate::examples::Set;
+use crate::exit::{Failure, Outcome};
+use crate::printer::Printer;
+use crate::progress::Bars;
+use crate::record::Record;
+use crate::{interrupt, memory, reading, text};
+
+/// What a command was asked to do.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Request<'a> {
+    pub(crate) command: &'a str,
+    pub(crate) model: &'a Path,
+    pub(crate) data: &'a str,
+    /// A second data set and its labels.
+    pub(crate) other: Option<&'a str>,
+    pub(crate) other_labels: Option<&'a str>,
+    pub(crate) data_args: &'a DataArgs,
+    pub(crate) similarity: &'a SimilarityArgs,
+    pub(crate) common: &'a Common,
+}
+
+/// Everything that a computation needs.
+#[derive(Debug)]
+pub(crate) struct Job {
+    network: Network,
+    pub(crate) data: Set,
+    other: Option<Set>,
+    settings: Settings,
+    /// The settings that make the result.
+    pub(crate) record: Record,
+}
+
+impl Job {
+    /// Open the files and check that all fits together.
+    pub(crate) fn open(request: &Request, printer: &Printer) -> Outcome<Self> {
+        let args = request.data_args;
+        let model = reading::model(request.model)?;
+        let data = reading::data(request.data, args.labels.as_deref(), args, printer)?;
+        interrupt::check()?;
+        let wanted = reading::targets(&model, &args.input_shapes.shapes, &data)?;
+        let prepared = data.prepare(&reading::preprocessing(args), &wanted)?;
+        let names = wanted.iter().map(|input| input.name.clone());
+        let shapes = prepared.shapes().into_iter().map(<[usize]>::to_vec);
+        let precision = precision(request.similarity);
+        let options = Options { precision, input_shapes: names.zip(shapes).collect() };
+        let network = Network::new(&model, &options)?;
+        let other = request.other.map(|source| {
+            let other = reading::data(source, request.other_labels, args, printer)?;
+            Ok::<_, Failure>(
+                other.prepare(&reading::preprocessing(args), &reading::resolved(&network))?,
+            )
+        });
+        let settings = settings(request.similarity, request.common, &network)?;
+        let width = squared_width(&network, &settings);
+        let integers: Vec<bool> = network.inputs().iter().map(|i| i.integer).collect();
+        let set = |prepared| {
+            let set = Set::new(prepared, precision, integers.clone());
+            set.with_labels_for(&request.similarity.outputs, width)
+        };
+        let data = set(prepared)?;
+        let other = other.transpose()?.map(set).transpose()?;
+        let record = Record::new(request.command);
+        let mut job = Self { network, data, other, settings, record };
+        job.check()?;
+        job.note(request)?;
+        job.tell(printer)?;
+        Ok(job)
+    }
+
+    /// Whether there are two data sets.
+    pub(crate) fn has_other(&self) -> bool {
+        self.other.is_some()
+    }
+
+    /// The second data set, or the first where there is only one.
+    pub(crate) fn other_or_data(&self) -> &Set {
+        self.other.as_ref().unwrap_or(&self.data)
+    }
+
+    /// The kernel between the data and the other data, or of the data with itself.
+    pub(crate) fn kernel(&self, printer: &Printer) -> Outcome<Kernel> {
+        let bars = Bars::new(printer);
+        let other = self.other.as_ref().map(|set| set as &dyn Examples);
+        let kernel = self.similarity()?.kernel(&self.data, other, &|p| bars.watch(p));
+        printer.detail(format!("computed in {:.1} s", bars.finish().as_secs_f64()));
+        Ok(kernel?)
+    }
+
+    /// The neighbours among the data of the other data, or of the data itself.
+    pub(crate) fn neighbors(&self, k: usize, printer: &Printer) -> Outcome<Neighbors> {
+        let bars = Bars::new(printer);
+        let other = self.other.as_ref().map(|set| set as &dyn Examples);
+        let neighbors = self.similarity()?.neighbors(&self.data, other, k, &|p| bars.watch(p));
+        printer.detail(format!("computed in {:.1} s", bars.finish().as_secs_f64()));
+        Ok(neighbors?)
+    }
+
+    fn similarity(&self) -> Outcome<Similarity<'_>> {
+        Ok(Similarity::new(&self.network, self.settings.clone())?)
+    }
+
+    /// Whatever would stop the work after it has begun.
+    fn check(&self) -> Outcome {
+        self.similarity()?;
+        self.data.check_values()?;
+        self.other.as_ref().map_or(Ok(()), Set::check_values)
+    }
+
+    fn note(&mut self, request: &Request) -> Outcome {
+        let args = request.data_args;
+        let compared = self.compared()?;
+        let record = &mut self.record;
+        record.network(request.model, &self.network);
+        record.set("data", &self.data, args.labels.as_deref());
+        if let Some(other) = &self.other {
+            record.set("other_data", other, request.other_labels);
+        }
+        record.preparation(args);
+        record.similarity(request.similarity, compared);
+        Ok(())
+    }
+
+    /// Number of weights that are compared.
+    fn compared(&self) -> Outcome<usize> {
+        let plan = self.similarity()?.plan(1)?;
+        Ok(plan.iter().map(|planned| planned.shape.weights()).sum())
+    }
+
+    fn tell(&self, printer: &Printer) -> Outcome {
+        let similarity = self.similarity()?;
+        for set in [Some(&self.data), self.other.as_ref()].into_iter().flatten() {
+            printer.detail(format!("{}: {}", set.name(), text::counted(set.len(), "example")));
+        }
+        printer.detail(format!(
+            "{}: {} of weights compared, {} outputs, memory budget {}, {} threads",
+            self.network.source(),
+            text::count(self.compared()?),
+            similarity.outputs()?,
+            text::bytes(self.settings.memory as f64),
+            rayon::current_num_threads(),
+        ));
+        for planned in similarity.plan(self.other_or_data().len())? {
+            printer.detail(format!(
+                "  {} {}: {}, {} multiply-adds a pair, {} numbers an example",
+                planned.name,
+                text::shape(&self.network.parameters()[planned.parameter].shape),
+                planned.form,
+                text::short(planned.work_per_pair),
+                text::short(planned.numbers as f64),
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// How many numbers a squared loss has to do with; zero where that is not asked for.
+fn squared_width(network: &Network, settings: &Settings) -> usize {
+    let Select::Loss(_) = settings.output.select else { return 0 };
+    let all = OutputChoice { select: Select::All, ..settings.output.clone() };
+    let settings = Settings { output: all, ..settings.clone() };
+    let outputs = Similarity::new(network, settings).and_then(|all| all.outputs());
+    outputs.unwrap_or_default()
+}
+
+/// The float type that was asked for.
+pub(crate) fn precision(args: &SimilarityArgs) -> Precision {
+    match args.dtype {
+        args::Dtype::F32 => Precision::F32,
+        args::Dtype::F64 => Precision::F64,
+    }
+}
+
+/// The library's settings.
+pub(crate) fn settings(
+    args: &SimilarityArgs,
+    common: &Common,
+    network: &Network,
+) -> Outcome<Settings> {
+    Ok(Settings {
+        kind: match args.kind {
+            args::Kind::Inner => Kind::Inner,
+            args::Kind::Influence => Kind::Influence,
+            args::Kind::Correlation => Kind::Correlation,
+        },
+        reduction: match args.reduce {
+            args::Reduce::None => Reduction::Matrix,
+            args::Reduce::Trace => Reduction::Trace,
+            args::Reduce::Rotation => Reduction::Rotation,
+        },
+        output: OutputChoice {
+            name: args.output_name.clone(),
+            positions: args.positions.clone(),
+            channel_axis: args.channel_axis,
+            select: args.outputs.clone(),
+            metric: match args.metric {
+                args::Metric::Euclidean => Metric::Euclidean,
+                args::Metric::Fisher => Metric::Fisher,
+            },
+        },
+        parameters: args.params.as_deref().map(|p| parameters(p, network)).transpose()?,
+        memory: memory::budget(common.memory),
+        ..Settings::default()
+    })
+}
+
+/// The parameters whose name matches a pattern, of which there must be some.
+fn parameters(pattern: &str, network: &Network) -> Outcome<Vec<bool>> {
+    let regex = Regex::new(pattern).map_err(|error| {
+        let error = error.to_string();
+        let reason = error.lines().last().unwrap_or_default().trim_start_matches("error: ");
+        Failure::mistake(format!("--params {pattern:?} is no regular expression: {reason}"))
+    })?;
+    let chosen = network.select(&regex);
+    if chosen.contains(&true) {
+        return Ok(chosen);
+    }
+    let names: Vec<&str> = network.parameters().iter().map(|p| p.name.as_str()).collect();
+    let message = format!("--params {pattern:?} matches no parameter of {}", network.source());
+    Err(Failure::mistake(message).hint(format!("its parameters are {}", text::first_few(&names))))
+}
+
+/// Say that examples have no similarity: how many, which and why.
+pub(crate) fn warn_of_undefined(printer: &Printer, set: &Set, undefined: &Undefined) {
+    if let Some(text) = describe_undefined(set, undefined) {
+        printer.warning(text);
+    }
+}
+
+/// One sentence about the examples that have no similarity; `None` where all have one.
+pub(crate) fn describe_undefined(set: &Set, undefined: &Undefined) -> Option<String> {
+    let reasons = [
+        (&undefined.rank_zero, "no parameter moves the output (zero gradient)"),
+        (&undefined.not_finite, "the gradient is not finite"),
+    ];
+    let parts = reasons.iter().filter(|(list, _)| !list.is_empty()).map(|(list, reason)| {
+        let ids = text::first_few(&set.ids(list));
+        format!("{}, where {reason}: {ids}", text::count(list.len()))
+    });
+    let parts: Vec<String> = parts.collect();
+    if parts.is_empty() {
+        return None;
+    }
+    let whole = text::counted(set.len(), "example");
+    Some(format!("undefined similarity for {} of {whole} of {}", parts.join(", and "), set.name()))
+}

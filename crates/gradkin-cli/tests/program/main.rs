@@ -1,0 +1,13 @@
+//! Drives the real program, each test in a fresh folder.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
+
+mod bad_input;
+mod command_line;
+mod demo;
+mod inspect;
+mod interruption;
+mod kernels;
+mod neighbors;
+mod support;
+mod undefined;

@@ -1,0 +1,155 @@
+//! Batched matrix products on the calling thread.
+//!
+//! The tensor library splits every product over all threads. Sweeps are parallel over examples
+//! already, and small products lose more by being split than they gain.
+
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, WithDType};
+use faer::linalg::matmul::matmul;
+use faer::{Accum, MatMut, MatRef, Par};
+
+/// `a · b` over the last two axes; the axes before them must be equal.
+pub(crate) fn product(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    strided(a)?.apply_op2(&strided(b)?, Product)
+}
+
+/// The tensor itself where its matrices can be read in place, a copy where they cannot.
+fn strided(x: &Tensor) -> Result<Tensor> {
+    let rank = x.rank();
+    if rank < 2 {
+        candle_core::bail!("a matrix product of a tensor with {rank} axes");
+    }
+    let (dims, stride) = (x.dims(), x.stride());
+    let (rows, columns) = (dims[rank - 2], dims[rank - 1]);
+    let (down, across) = (stride[rank - 2], stride[rank - 1]);
+    let by_rows = across == 1 && (down >= columns || rows == 1);
+    let by_columns = down == 1 && (across >= rows || columns == 1);
+    if by_rows || by_columns { Ok(x.clone()) } else { x.contiguous() }
+}
+
+struct Product;
+
+impl CustomOp2 for Product {
+    fn name(&self) -> &'static str {
+        "product"
+    }
+
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (d1, d2) = (l1.dims(), l2.dims());
+        let rank = d1.len();
+        let fits = rank == d2.len() && d1[..rank - 2] == d2[..rank - 2] && d1[rank - 1] == d2[rank - 2];
+        if !fits {
+            candle_core::bail!("shapes {d1:?} and {d2:?} do not multiply");
+        }
+        let mut shape = d1.to_vec();
+        shape[rank - 1] = d2[rank - 1];
+        let storage = match (s1, s2) {
+            (CpuStorage::F32(a), CpuStorage::F32(b)) => CpuStorage::F32(multiply(a, l1, b, l2)),
+            (CpuStorage::F64(a), CpuStorage::F64(b)) => CpuStorage::F64(multiply(a, l1, b, l2)),
+            _ => candle_core::bail!("a product of {:?} and {:?}", s1.dtype(), s2.dtype()),
+        };
+        Ok((storage, shape.into()))
+    }
+
+    fn bwd(
+        &self,
+        a: &Tensor,
+        b: &Tensor,
+        _res: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let last = a.rank() - 1;
+        let left = product(grad, &b.transpose(last - 1, last)?)?;
+        let right = product(&a.transpose(last - 1, last)?, grad)?;
+        Ok((Some(left), Some(right)))
+    }
+}
+
+fn multiply<T: WithDType + faer::traits::ComplexField>(
+    a: &[T],
+    la: &Layout,
+    b: &[T],
+    lb: &Layout,
+) -> Vec<T> {
+    let rank = la.dims().len();
+    let (m, k) = (la.dims()[rank - 2], la.dims()[rank - 1]);
+    let n = lb.dims()[rank - 1];
+    let outer = &la.dims()[..rank - 2];
+    let count: usize = outer.iter().product();
+    let mut out = vec![T::zero(); count * m * n];
+    if m * n * k == 0 {
+        return out;
+    }
+    let one = <T as WithDType>::from_f64(1.0);
+    for (index, target) in out.chunks_exact_mut(m * n).enumerate() {
+        let left = matrix(a, la, index, outer);
+        let right = matrix(b, lb, index, outer);
+        let target = MatMut::from_row_major_slice_mut(target, m, n);
+        matmul(target, Accum::Replace, left, right, one, Par::Seq);
+    }
+    out
+}
+
+/// The matrix at one flat index of the leading axes.
+fn matrix<'a, T>(data: &'a [T], layout: &Layout, mut index: usize, outer: &[usize]) -> MatRef<'a, T> {
+    let (dims, stride) = (layout.dims(), layout.stride());
+    let rank = dims.len();
+    let mut offset = layout.start_offset();
+    for axis in (0..outer.len()).rev() {
+        offset += index % outer[axis] * stride[axis];
+        index /= outer[axis];
+    }
+    let (rows, columns) = (dims[rank - 2], dims[rank - 1]);
+    let (down, across) = (stride[rank - 2], stride[rank - 1]);
+    if across == 1 && (down >= columns || rows == 1) {
+        let down = down.max(columns);
+        let slice = &data[offset..offset + (rows - 1) * down + columns];
+        MatRef::from_row_major_slice_with_stride(slice, rows, columns, down)
+    } else {
+        let across = across.max(rows);
+        let slice = &data[offset..offset + (columns - 1) * across + rows];
+        MatRef::from_column_major_slice_with_stride(slice, rows, columns, across)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{Device, Var};
+
+    use super::*;
+
+    #[test]
+    fn equals_the_library_for_any_strides() -> Result<()> {
+        let a = Tensor::randn(0f64, 1.0, (2, 3, 4, 5), &Device::Cpu)?;
+        let b = Tensor::randn(0f64, 1.0, (3, 6, 5), &Device::Cpu)?;
+        let b = b.transpose(1, 2)?.unsqueeze(0)?.broadcast_as((2, 3, 5, 6))?;
+        let wanted = a.matmul(&b.contiguous()?)?;
+        let gap = (product(&a, &b)? - &wanted)?.abs()?.max_all()?.to_scalar::<f64>()?;
+        assert!(gap < 1e-13);
+        let turned = a.transpose(2, 3)?.contiguous()?.transpose(2, 3)?;
+        let gap = (product(&turned, &b)? - wanted)?.abs()?.max_all()?.to_scalar::<f64>()?;
+        assert!(gap < 1e-13);
+        Ok(())
+    }
+
+    #[test]
+    fn its_derivative_is_the_librarys() -> Result<()> {
+        let a = Var::randn(0f64, 1.0, (2, 3, 4), &Device::Cpu)?;
+        let b = Var::randn(0f64, 1.0, (2, 4, 5), &Device::Cpu)?;
+        let ours = product(&a, &b)?.sqr()?.sum_all()?.backward()?;
+        let theirs = a.matmul(&b)?.sqr()?.sum_all()?.backward()?;
+        for x in [&a, &b] {
+            let (Some(x), Some(y)) = (ours.get(x), theirs.get(x)) else {
+                candle_core::bail!("no gradient")
+            };
+            assert!((x - y)?.abs()?.max_all()?.to_scalar::<f64>()? < 1e-12);
+        }
+        Ok(())
+    }
+}
