@@ -244,12 +244,11 @@ pub(crate) struct CompletionsArgs {
 }
 
 /// What is compared, and how.
-#[derive(Debug, Clone, Default, ClapArgs)]
+#[derive(Debug, Clone, Default, PartialEq, ClapArgs)]
 #[command(next_help_heading = "Similarity")]
 pub(crate) struct SimilarityArgs {
-    /// Which outputs are compared: all, a list such as 0,3 or 0-4, sum, mean, logprob:given,
-    /// logprob:predicted, loss:cross-entropy or loss:squared (those with a class or a loss but
-    /// logprob:predicted need labels)
+    /// Which outputs are compared: all [the default], a list such as 0,3 or 0-4, their sum or mean,
+    /// logprob:predicted, or with labels logprob:given, loss:cross-entropy, loss:squared
     #[arg(long, value_name = "OUTPUTS", value_parser = grammar::outputs, default_value = "all", hide_default_value = true)]
     pub(crate) outputs: Select,
     /// The output, or any value inside the network, by name [default: the first output]

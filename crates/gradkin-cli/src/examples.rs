@@ -128,6 +128,27 @@ fn targets(labels: Labels) -> gradkin::Labels {
     }
 }
 
+/// The same data with its named classes numbered as another data set numbers them; names that the
+/// other does not have come after its own.
+pub(crate) fn with_classes_of(data: Dataset, other: &Dataset) -> Outcome<Dataset> {
+    let (
+        Some(Labels::Classes { ids, names: Some(names) }),
+        Some(Labels::Classes { names: Some(known), .. }),
+    ) = (data.labels(), other.labels())
+    else {
+        return Ok(data);
+    };
+    let mut all = known.clone();
+    all.extend(names.iter().filter(|name| !known.contains(name)).cloned());
+    let renumbered = |id: &i64| {
+        let name = usize::try_from(*id).ok().and_then(|id| names.get(id));
+        name.and_then(|name| all.iter().position(|other| other == name)).map_or(-1, |at| at as i64)
+    };
+    let ids = ids.iter().map(renumbered).collect();
+    let source = data.source().to_owned();
+    Ok(data.with_labels(Labels::Classes { ids, names: Some(all) }, &source)?)
+}
+
 /// The class of an example as people know it: its name, or its number. `None` without classes.
 pub(crate) fn class_of(data: &Dataset, example: usize) -> Option<String> {
     match data.labels()? {
@@ -158,5 +179,28 @@ pub(crate) fn label_column(data: &Dataset, examples: &[usize]) -> Option<ColumnD
         }
         Labels::Targets { values, width: 1 } => Some(values.into()),
         Labels::Targets { .. } => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gradkin_data::{Array, ArrayData};
+
+    use super::*;
+
+    fn named(ids: &[i64], names: &[&str]) -> Dataset {
+        let x = Array::new(vec![ids.len(), 1], ArrayData::U8(vec![0; ids.len()])).unwrap();
+        let names = Some(names.iter().map(|name| name.to_string()).collect());
+        let labels = Labels::Classes { ids: ids.to_vec(), names };
+        Dataset::from_arrays(vec![(None, x)], Some(labels)).unwrap()
+    }
+
+    #[test]
+    fn classes_are_matched_by_name() {
+        let train = named(&[0, 1, 2], &["ant", "bee", "cat"]);
+        let test = with_classes_of(named(&[0, 1, 2], &["bee", "cat", "dog"]), &train).unwrap();
+        let Some(Labels::Classes { ids, .. }) = test.labels() else { panic!("classes") };
+        assert_eq!(ids, &[1, 2, 3]);
+        assert_eq!(class_of(&test, 2).as_deref(), Some("dog"));
     }
 }

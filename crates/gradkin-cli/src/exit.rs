@@ -14,6 +14,7 @@ use gradkin::network::NetworkError;
 use gradkin_data::DataError;
 
 use crate::printer::{Printer, complain};
+use crate::text;
 
 /// What a command returns.
 pub(crate) type Outcome<T = ()> = Result<T, Failure>;
@@ -55,7 +56,7 @@ impl Failure {
     }
 
     fn new(cause: Cause, message: &str) -> Self {
-        let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
+        let message = text::clean(message);
         let (message, hint) = match message.split_once("; ") {
             Some((message, hint)) => (message.to_owned(), Some(hint.to_owned())),
             None => (message, None),
@@ -75,6 +76,16 @@ impl Failure {
             Cause::Other => 1,
             Cause::Mistake => 2,
             Cause::Interrupted => INTERRUPTED,
+        }
+    }
+}
+
+/// What is wrong and what to do, in one line.
+impl std::fmt::Display for Failure {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.hint {
+            Some(hint) => write!(formatter, "{}; {hint}", self.message),
+            None => formatter.write_str(&self.message),
         }
     }
 }
@@ -152,7 +163,7 @@ pub(crate) fn report_panics_in_one_line() {
 
 fn panic_line(panic: &PanicHookInfo) -> String {
     let what = panic.payload_as_str().unwrap_or("unknown cause");
-    let what = what.split_whitespace().collect::<Vec<_>>().join(" ");
+    let what = text::clean(what);
     let place = panic.location().map(|l| format!(" at {}:{}", l.file(), l.line()));
     format!(
         "error: internal error{}: {what}; please report it at {}/issues",

@@ -8,10 +8,11 @@ use gradkin::{
     Examples, Kernel, Kind, Metric, Neighbors, OutputChoice, Reduction, Select, Settings,
     Similarity, Undefined,
 };
+use gradkin_data::{Dataset, Prepared, TargetInput};
 use regex::Regex;
 
 use crate::args::{self, Common, DataArgs, SimilarityArgs};
-use crate::examples::Set;
+use crate::examples::{Set, with_classes_of};
 use crate::exit::{Failure, Outcome};
 use crate::printer::Printer;
 use crate::progress::Bars;
@@ -48,30 +49,22 @@ impl Job {
     pub(crate) fn open(request: &Request, printer: &Printer) -> Outcome<Self> {
         let args = request.data_args;
         let model = reading::model(request.model)?;
-        let data = reading::data(request.data, args.labels.as_deref(), args, printer)?;
+        let (data, other) = data_sets(request, printer)?;
         interrupt::check()?;
         let wanted = reading::targets(&model, &args.input_shapes.shapes, &data)?;
-        let prepared = data.prepare(&reading::preprocessing(args), &wanted)?;
-        let names = wanted.iter().map(|input| input.name.clone());
-        let shapes = prepared.shapes().into_iter().map(<[usize]>::to_vec);
-        let precision = precision(request.similarity);
-        let options = Options { precision, input_shapes: names.zip(shapes).collect() };
+        let data = data.prepare(&reading::preprocessing(args), &wanted)?;
+        let options = options(request.similarity, &wanted, &data);
         let network = Network::new(&model, &options)?;
-        let other = request.other.map(|source| {
-            let other = reading::data(source, request.other_labels, args, printer)?;
-            Ok::<_, Failure>(
-                other.prepare(&reading::preprocessing(args), &reading::resolved(&network))?,
-            )
-        });
+        let resolved = reading::resolved(&network);
+        let other = other.map(|other| other.prepare(&reading::preprocessing(args), &resolved));
         let settings = settings(request.similarity, request.common, &network)?;
-        let width = squared_width(&network, &settings);
-        let integers: Vec<bool> = network.inputs().iter().map(|i| i.integer).collect();
+        let width = loss_width(&network, &settings);
         let set = |prepared| {
-            let set = Set::new(prepared, precision, integers.clone());
+            let integers = network.inputs().iter().map(|input| input.integer).collect();
+            let set = Set::new(prepared, options.precision, integers);
             set.with_labels_for(&request.similarity.outputs, width)
         };
-        let data = set(prepared)?;
-        let other = other.transpose()?.map(set).transpose()?;
+        let (data, other) = (set(data)?, other.transpose()?.map(set).transpose()?);
         let record = Record::new(request.command);
         let mut job = Self { network, data, other, settings, record };
         job.check()?;
@@ -139,20 +132,26 @@ impl Job {
         Ok(plan.iter().map(|planned| planned.shape.weights()).sum())
     }
 
+    /// How many others an example meets for each time that it is swept, as the library counts them.
+    fn partners(&self) -> usize {
+        let (n, m) = (self.data.len(), self.other_or_data().len());
+        (n * m / (n + m)).max(1)
+    }
+
     fn tell(&self, printer: &Printer) -> Outcome {
         let similarity = self.similarity()?;
         for set in [Some(&self.data), self.other.as_ref()].into_iter().flatten() {
             printer.detail(format!("{}: {}", set.name(), text::counted(set.len(), "example")));
         }
         printer.detail(format!(
-            "{}: {} of weights compared, {} outputs, memory budget {}, {} threads",
+            "{}: {} weights and {} outputs compared, memory budget {}, {}",
             self.network.source(),
             text::count(self.compared()?),
             similarity.outputs()?,
             text::bytes(self.settings.memory as f64),
-            rayon::current_num_threads(),
+            text::counted(rayon::current_num_threads(), "thread"),
         ));
-        for planned in similarity.plan(self.other_or_data().len())? {
+        for planned in similarity.plan(self.partners())? {
             printer.detail(format!(
                 "  {} {}: {}, {} multiply-adds a pair, {} numbers an example",
                 planned.name,
@@ -166,8 +165,27 @@ impl Job {
     }
 }
 
-/// How many numbers a squared loss has to do with; zero where that is not asked for.
-fn squared_width(network: &Network, settings: &Settings) -> usize {
+/// The data, and the other data where there is some, with its classes numbered alike.
+fn data_sets(request: &Request, printer: &Printer) -> Outcome<(Dataset, Option<Dataset>)> {
+    let args = request.data_args;
+    let data = reading::data(request.data, args.labels.as_deref(), args, printer)?;
+    let other = request.other.map(|source| {
+        let other = reading::data(source, request.other_labels, args, printer)?;
+        with_classes_of(other, &data)
+    });
+    let other = other.transpose()?;
+    Ok((data, other))
+}
+
+/// The network's options, its open shapes settled by the data.
+fn options(args: &SimilarityArgs, wanted: &[TargetInput], data: &Prepared) -> Options {
+    let names = wanted.iter().map(|input| input.name.clone());
+    let shapes = data.shapes().into_iter().map(<[usize]>::to_vec);
+    Options { precision: precision(args), input_shapes: names.zip(shapes).collect() }
+}
+
+/// How many numbers a loss is made of; zero where none is asked for.
+fn loss_width(network: &Network, settings: &Settings) -> usize {
     let Select::Loss(_) = settings.output.select else { return 0 };
     let all = OutputChoice { select: Select::All, ..settings.output.clone() };
     let settings = Settings { output: all, ..settings.clone() };
@@ -242,17 +260,14 @@ pub(crate) fn warn_of_undefined(printer: &Printer, set: &Set, undefined: &Undefi
 /// One sentence about the examples that have no similarity; `None` where all have one.
 pub(crate) fn describe_undefined(set: &Set, undefined: &Undefined) -> Option<String> {
     let reasons = [
-        (&undefined.rank_zero, "no parameter moves the output (zero gradient)"),
-        (&undefined.not_finite, "the gradient is not finite"),
+        (&undefined.rank_zero, "zero gradient (no parameter moves the output)"),
+        (&undefined.not_finite, "gradient not finite"),
     ];
-    let parts = reasons.iter().filter(|(list, _)| !list.is_empty()).map(|(list, reason)| {
-        let ids = text::first_few(&set.ids(list));
-        format!("{}, where {reason}: {ids}", text::count(list.len()))
-    });
-    let parts: Vec<String> = parts.collect();
-    if parts.is_empty() {
-        return None;
-    }
-    let whole = text::counted(set.len(), "example");
-    Some(format!("undefined similarity for {} of {whole} of {}", parts.join(", and "), set.name()))
+    let reasons = reasons.into_iter().filter(|(list, _)| !list.is_empty());
+    let reasons: Vec<String> = reasons
+        .map(|(list, reason)| format!("{reason} at {}", text::first_few(&set.ids(list))))
+        .collect();
+    let (count, whole) = (text::count(undefined.len()), text::counted(set.len(), "example"));
+    let which = format!("similarity is undefined for {count} of {whole} of {}", set.name());
+    (!reasons.is_empty()).then(|| format!("{which}: {}", reasons.join(", ")))
 }

@@ -18,9 +18,17 @@ pub(crate) fn columns(rows: &[Vec<String>], align: &[Align]) -> Vec<String> {
             Align::Left => format!("{cell:<width$}"),
             Align::Right => format!("{cell:>width$}"),
         });
-        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+        // Names come from files, and must not steer the terminal.
+        cells.collect::<Vec<_>>().join("  ").trim_end().replace(char::is_control, " ")
     };
     rows.iter().map(line).collect()
+}
+
+/// The text on one line and without control characters, so that no name in a file can steer a
+/// terminal.
+pub(crate) fn clean(text: &str) -> String {
+    let words = text.split(|letter: char| letter.is_whitespace() || letter.is_control());
+    words.filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
 /// A count with thousands apart: `1,234,567`.
@@ -28,7 +36,7 @@ pub(crate) fn count(number: usize) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
@@ -114,6 +122,11 @@ mod tests {
         assert_eq!(first_few(&long), "0, 1, 2, 3, 4, 5, 6, 7, … (20 in all)");
         assert_eq!(spread(10, 4), [0, 2, 5, 7]);
         assert_eq!(spread(2, 4), [0, 1]);
+    }
+
+    #[test]
+    fn names_cannot_steer_a_terminal() {
+        assert_eq!(clean("a\u{1b}[31mb\n c"), "a [31mb c");
     }
 
     #[test]

@@ -111,7 +111,7 @@ fn place(node: &RawNode, operand: usize, on_input: bool, through: &Uses) -> Plac
         ("Conv" | "ConvTranspose" | "Gemm", 2) => Place::Bias,
         ("Gemm" | "MatMul" | "Einsum", _) => Place::Weight,
         ("PRelu", 1) => Place::Weight,
-        ("Gather", 0) if !through.constant(&node.inputs[1]) => Place::Weight,
+        ("Gather", 0) if node.inputs.get(1).is_some_and(|i| !through.constant(i)) => Place::Weight,
         ("RNN" | "GRU" | "LSTM", 1..=3) => Place::Weight,
         ("LSTM", 7) => Place::Affine,
         ("RNN" | "GRU" | "LSTM", 5 | 6) => Place::Affine,
@@ -146,14 +146,16 @@ impl<'a> Uses<'a> {
         let mut constant: HashSet<&str> =
             model.initializers.iter().map(|(name, _)| name.as_str()).collect();
         let mut raw_inputs: HashSet<&str> = model.inputs.iter().map(|i| i.name.as_str()).collect();
-        for node in &model.nodes {
+        for node in model.nodes.iter().flat_map(RawNode::with_inner) {
             let outputs = node.outputs.iter().map(String::as_str);
             let read = || node.inputs.iter().map(String::as_str).filter(|i| !i.is_empty());
             for (operand, input) in node.inputs.iter().enumerate() {
                 readers.entry(input).or_default().push((node, operand));
             }
             let shape = matches!(node.operator.as_str(), "Shape" | "Size");
-            if shape || read().all(|input| constant.contains(input)) {
+            // What an If gives depends on its branches and not on its condition alone.
+            let stored = node.operator != "If" && read().all(|input| constant.contains(input));
+            if shape || stored {
                 constant.extend(outputs.clone());
             }
             // What only rescales or reshapes the raw input still is the raw input.

@@ -5,6 +5,8 @@
 //! others that gradkin knows) and all its inputs and outputs are tensors of numbers. Cases that do
 //! not pass are listed with their reasons in `tests/conformance/known.txt`, which is kept exact.
 
+#![allow(clippy::print_stderr, clippy::expect_used)]
+
 #[path = "conformance/case.rs"]
 mod case;
 
@@ -87,4 +89,33 @@ fn node_tests_of_onnx() {
     let mended: Vec<_> = known.keys().filter(|name| !failed.contains_key(*name)).collect();
     assert!(mended.is_empty(), "these pass now; take them out of known.txt: {mended:#?}");
     assert!(passed as f64 >= ENOUGH * counted as f64, "only {passed} of {counted} pass");
+}
+
+/// No attribute, however wrong, may bring down the program that opens the file.
+#[test]
+fn damaged_attributes_are_errors() {
+    let Ok(entries) = std::fs::read_dir(folder()) else {
+        eprintln!(
+            "LEFT OUT: the node tests of onnx are absent; tests/conformance/fetch.py gets them"
+        );
+        return;
+    };
+    let operators: BTreeSet<&str> = gradkin_network::supported_operators().into_iter().collect();
+    let mut cases: Vec<Case> = entries
+        .flatten()
+        .filter_map(|entry| Case::open(&entry.path()))
+        .filter(|case| !case.name.ends_with("_expanded") && case.uses_only(&operators))
+        .collect();
+    cases.sort_by(|a, b| a.name.cmp(&b.name));
+    let (mut tried, mut panics) = (0, Vec::new());
+    for case in &cases {
+        for damaged in case.damaged() {
+            tried += 1;
+            if damaged.run().is_err_and(|reason| reason == case::PANIC) {
+                panics.push(damaged.name);
+            }
+        }
+    }
+    eprintln!("{tried} damaged models tried");
+    assert!(panics.is_empty(), "these panic: {panics:#?}");
 }

@@ -1,6 +1,8 @@
 //! Kernels of real networks against PyTorch's autograd in float64: every folder of
 //! `tests/reference` and `tests/networks`.
 
+#![allow(clippy::print_stderr)]
+
 use std::path::{Path, PathBuf};
 
 use gradkin_network::candle_core::{DType, Tensor};

@@ -52,7 +52,7 @@ impl Axis {
     pub(crate) fn label(&self, tick: f64) -> String {
         let tick = if tick.abs() < self.step / 2.0 { 0.0 } else { tick };
         let largest = self.low.abs().max(self.high.abs());
-        if largest >= 1e6 || largest < 1e-3 {
+        if !(1e-3..1e6).contains(&largest) {
             let digits = (largest.log10().floor() - self.step.log10().floor()).clamp(0.0, 9.0);
             return if tick == 0.0 {
                 "0".to_owned()

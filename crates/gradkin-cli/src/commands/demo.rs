@@ -9,8 +9,8 @@ use gradkin_data::write::AtomicFile;
 
 use crate::args::{Common, DataArgs, DemoArgs, Dtype, SimilarityArgs};
 use crate::commands::kernel;
-use crate::commands::neighbors::Found;
 use crate::exit::{Failure, Outcome};
+use crate::found::Found;
 use crate::job::{Job, Request};
 use crate::printer::Printer;
 use crate::{show, text};
@@ -33,7 +33,7 @@ pub(crate) fn run(args: &DemoArgs, common: &Common, printer: &Printer) -> Outcom
     let neighbors = job.neighbors(NEIGHBORS, printer)?;
     let kernel = job.kernel(printer)?;
     let found = Found { job: &job, neighbors: &neighbors };
-    let results = folder.results(&found, &kernel, printer)?;
+    let results = folder.results(&found, &kernel)?;
     introduce(printer)?;
     show_queries(&found, printer)?;
     show_similarities(&found, &kernel, printer)?;
@@ -85,16 +85,11 @@ impl Folder {
     }
 
     /// Write the results; their names and what they are.
-    fn results(
-        &self,
-        found: &Found,
-        kernel: &Kernel,
-        printer: &Printer,
-    ) -> Outcome<Vec<(&'static str, String)>> {
+    fn results(&self, found: &Found, kernel: &Kernel) -> Outcome<Vec<(&'static str, String)>> {
         let table = found.table(Dtype::F32)?;
         table.write(self.file("neighbors.csv"))?;
         table.write(self.file("neighbors.parquet"))?;
-        kernel::write(&self.file("kernel.npy"), found.job, kernel, printer)?;
+        kernel::write(&self.file("kernel.npy"), found.job, kernel)?;
         let sheet = text::spread(found.neighbors.lists.len(), ON_THE_SHEET);
         show::contact_sheet(&self.file("neighbors.png"), found, &sheet)?;
         let rows = text::count(table.rows());
@@ -107,9 +102,9 @@ impl Folder {
         ])
     }
 
-    /// A file of the folder as it is typed in a command.
-    fn typed(&self, name: &str) -> String {
-        let path = self.file(name).display().to_string();
+    /// The folder as it is typed in a command.
+    fn typed(&self) -> String {
+        let path = self.0.display().to_string();
         let plain = |letter: char| letter.is_alphanumeric() || "/._-~+".contains(letter);
         if path.chars().all(plain) { path } else { format!("'{}'", path.replace('\'', r"'\''")) }
     }
@@ -139,7 +134,7 @@ fn show_queries(found: &Found, printer: &Printer) -> Outcome {
     Ok(())
 }
 
-/// Two histograms: pairs with one label, pairs with two.
+/// Two histograms over one range: pairs with one label, pairs with two.
 fn show_similarities(found: &Found, kernel: &Kernel, printer: &Printer) -> Outcome {
     let (count, values) = (kernel.shape[0], kernel.values.to_f64());
     let (mut same, mut different) = (Vec::new(), Vec::new());
@@ -151,9 +146,11 @@ fn show_similarities(found: &Found, kernel: &Kernel, printer: &Printer) -> Outco
             }
         }
     }
-    for (title, values) in [("same label", same), ("different labels", different)] {
-        printer.heading(&format!("similarity of pairs with the {title}"))?;
-        printer.line(show::histogram(&values, printer.width()))?;
+    let lowest = values.iter().copied().fold(1.0, f64::min);
+    let range = ((lowest * 10.0).floor() / 10.0, 1.0);
+    for (title, values) in [("of one label", same), ("of two labels", different)] {
+        printer.heading(&format!("similarities of pairs {title}"))?;
+        printer.line(show::histogram(&values, range, printer.width()))?;
     }
     Ok(())
 }
@@ -168,19 +165,16 @@ fn say_what_was_written(folder: &Folder, results: &[(&str, String)], printer: &P
 }
 
 fn say_what_to_try(folder: &Folder, printer: &Printer) -> Outcome {
-    let [model, images, labels, sheet, kernel] =
-        [MODEL.0, IMAGES.0, LABELS.0, "loss.png", "ntk.npy"].map(|name| folder.typed(name));
-    let data = format!("{images} --scale 1/16");
+    const DATA: &str = "digits.onnx digits-images.idx.gz --scale 1/16";
+    const LABELS: &str = "--labels digits-labels.idx.gz";
     printer.line("")?;
     printer.heading("what to try next")?;
     for command in [
-        format!("gradkin inspect {model}"),
-        format!("gradkin neighbors {model} {data} --labels {labels} -k 3"),
-        format!(
-            "gradkin neighbors {model} {data} --labels {labels} --outputs loss:cross-entropy \
-             --show {sheet}"
-        ),
-        format!("gradkin kernel {model} {data} --take 100 --kind inner --reduce none -o {kernel}"),
+        format!("cd {}", folder.typed()),
+        "gradkin inspect digits.onnx".into(),
+        format!("gradkin neighbors {DATA} {LABELS} -k 3"),
+        format!("gradkin neighbors {DATA} {LABELS} --outputs loss:cross-entropy --show loss.png"),
+        format!("gradkin kernel {DATA} --take 100 --kind inner --reduce none -o ntk.npy"),
         "gradkin neighbors --help".into(),
     ] {
         printer.line(format!("  {command}"))?;

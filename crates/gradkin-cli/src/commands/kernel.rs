@@ -31,12 +31,15 @@ pub(crate) fn run(args: &KernelArgs, common: &Common, printer: &Printer) -> Outc
     if args.undefined == Undefined::Error {
         refuse_undefined(&job, &kernel)?;
     }
-    write(&args.output, &job, &kernel, printer)
+    warn(&job, &kernel, printer);
+    let shape = text::shape(&write(&args.output, &job, &kernel)?);
+    let (array, record) = (args.output.display(), sidecar(&args.output));
+    printer.note(format!("wrote {array} {shape} and {}", record.display()));
+    Ok(())
 }
 
-/// Write a kernel and its record.
-pub(crate) fn write(path: &Path, job: &Job, kernel: &Kernel, printer: &Printer) -> Outcome {
-    warn(job, kernel, printer);
+/// Write a kernel, as far as it is defined, and its record; what shape it has then.
+pub(crate) fn write(path: &Path, job: &Job, kernel: &Kernel) -> Outcome<Vec<usize>> {
     let (kept, rows, columns) = defined(kernel);
     if kept.values.is_empty() {
         return Err(Failure::other("no pair of examples has a similarity, so there is no kernel"));
@@ -54,9 +57,7 @@ pub(crate) fn write(path: &Path, job: &Job, kernel: &Kernel, printer: &Printer) 
     record.undefined("undefined_rows", &kernel.undefined_rows, &job.data);
     record.undefined("undefined_columns", &kernel.undefined_columns, job.other_or_data());
     write_files(path, &kept, &record)?;
-    let shape = text::shape(&kept.shape);
-    printer.note(format!("wrote {} {shape} and {}", path.display(), sidecar(path).display()));
-    Ok(())
+    Ok(kept.shape.clone())
 }
 
 /// Both files, the array first, so that a record never stands for an array that is not there.

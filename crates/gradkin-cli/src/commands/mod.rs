@@ -1,6 +1,5 @@
 //! One file per command.
 
-mod advice;
 pub(crate) mod completions;
 pub(crate) mod demo;
 pub(crate) mod inspect;

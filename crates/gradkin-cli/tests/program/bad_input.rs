@@ -10,7 +10,7 @@ fn refused(folder: &Folder, files_and_flags: &str, words: &[&str]) {
     let before = folder.names();
     for command in ["kernel", "neighbors"] {
         let name = if command == "kernel" { "out.npy" } else { "out.parquet" };
-        folder.run(&format!("{command} {files_and_flags} -o {name}")).is_refused(words);
+        folder.run(&format!("{command} {files_and_flags} -o {name}")).refused(words);
         assert_eq!(folder.names(), before);
     }
 }
@@ -21,7 +21,7 @@ fn a_truncated_model() {
     let bytes = std::fs::read(references().join("paper_cnn/model.onnx")).unwrap();
     folder.write("half.onnx", &bytes[..bytes.len() / 2]);
     refused(&folder, "half.onnx x.npy", &["half.onnx"]);
-    folder.run("inspect half.onnx").is_refused(&["half.onnx"]);
+    folder.run("inspect half.onnx").refused(&["half.onnx"]);
 }
 
 #[test]
@@ -121,9 +121,9 @@ fn choices_that_make_no_sense() {
     refused(&folder, "m.onnx x.npy --std 0", &["--std"]);
     refused(&folder, "m.onnx x.npy --drop a", &["--drop"]);
     refused(&folder, "m.onnx x.npy --memory 1", &["memory", "hint: "]);
-    folder.run("neighbors m.onnx x.npy --reduce none").is_refused(&["--reduce"]);
-    folder.run("neighbors m.onnx x.npy -k 0").is_refused(&["-k 0"]);
-    folder.run("neighbors m.onnx x.npy --show x.png").is_refused(&["no images"]);
+    folder.run("neighbors m.onnx x.npy --reduce none").refused(&["--reduce"]);
+    folder.run("neighbors m.onnx x.npy -k 0").refused(&["-k 0"]);
+    folder.run("neighbors m.onnx x.npy --show x.png").refused(&["no images"]);
 }
 
 #[test]
@@ -132,7 +132,7 @@ fn results_that_could_not_be_written_are_refused_before_the_work() {
     let before = folder.names();
     // The model does not exist either: the output is looked at first.
     let absent = "absent.onnx absent.npy";
-    let refused = |line: &str, words: &[&str]| -> Ran { folder.run(line).is_refused(words) };
+    let refused = |line: &str, words: &[&str]| -> Ran { folder.run(line).refused(words) };
     refused(&format!("kernel {absent} -o no/k.npy"), &["no/k.npy", "the folder no does not exist"]);
     refused(&format!("kernel {absent} -o k.csv"), &["ends in .npy"]);
     refused(&format!("neighbors {absent} -o no/n.csv"), &["does not exist"]);

@@ -7,8 +7,12 @@ use gradkin_data::ArrayData;
 use crate::support::{Folder, distance, read_f64, references};
 
 fn check(name: &str) {
+    check_place(&references().join(name));
+}
+
+/// Both precisions, against the kernel beside the network.
+fn check_place(place: &Path) {
     let folder = Folder::new();
-    let place = references().join(name);
     let (shape, expected) = read_f64(&place.join("kernel.npy"));
     for (dtype, most) in [("f64", 1e-9), ("f32", 1e-5)] {
         let line = format!(
@@ -20,10 +24,10 @@ fn check(name: &str) {
         let (own_shape, own) = read_f64(&folder.file("k.npy"));
         assert_eq!(own_shape, shape);
         let distance = distance(&own, &expected);
-        assert!(distance <= most, "{name} {dtype}: {distance:e}");
+        assert!(distance <= most, "{} {dtype}: {distance:e}", place.display());
         let record = record(&folder.file("k.npy.json"));
         assert_eq!(record["dtype"], dtype);
-        assert_eq!(record["parameters_compared"], meta(&place)["parameters"]);
+        assert_eq!(record["parameters_compared"], meta(place)["parameters"]);
     }
 }
 
@@ -63,6 +67,18 @@ fn transformer() {
 #[test]
 fn unet() {
     check("unet");
+}
+
+#[test]
+fn networks_of_further_families() {
+    let networks = references().join("../networks");
+    let places = std::fs::read_dir(networks).unwrap().map(|entry| entry.unwrap().path());
+    let mut checked = 0;
+    for place in places.filter(|place| place.join("kernel.npy").exists()) {
+        check_place(&place);
+        checked += 1;
+    }
+    assert!(checked > 10);
 }
 
 #[test]

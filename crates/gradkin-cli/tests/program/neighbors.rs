@@ -98,7 +98,7 @@ fn a_contact_sheet_of_chosen_queries() {
     folder.run(&line).succeeds();
     assert!(std::fs::read(folder.file("sheet.png")).unwrap().starts_with(b"\x89PNG"));
     let line = format!("neighbors {data} --show-queries 60 --show other.png");
-    folder.run(&line).is_refused(&["no example 60", "0 to 59"]);
+    folder.run(&line).refused(&["no example 60", "0 to 59"]);
     assert!(!folder.file("other.png").exists());
 }
 
@@ -121,7 +121,7 @@ fn several_inputs_by_name() {
     folder.rows("x.npy", 5);
     folder.npy("z.npy", &[5, 2], ArrayData::F32((0..10).map(|i| i as f32).collect()));
     folder.run("neighbors two.onnx z=z.npy,x=x.npy -k 1").succeeds();
-    folder.run("neighbors two.onnx x.npy").is_refused(&["x.npy", "2 inputs"]);
+    folder.run("neighbors two.onnx x.npy").refused(&["x.npy", "2 inputs"]);
 }
 
 fn of_shared(model: &str, data: &str, flags: &str) -> Option<Ran> {

@@ -92,7 +92,7 @@ impl Ran {
 
     /// The user's mistake: code 2, one line that says what is wrong with these words in it, at most
     /// one more that says what to do, and nothing else.
-    pub(crate) fn is_refused(self, words: &[&str]) -> Self {
+    pub(crate) fn refused(self, words: &[&str]) -> Self {
         self.fails(2, words)
     }
 

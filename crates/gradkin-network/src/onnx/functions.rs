@@ -2,7 +2,7 @@
 //!
 //! Exporters keep their own operators (and sometimes whole layers) as functions: a body of nodes
 //! with formal inputs, outputs and attributes. A call is replaced by the body, its names set under
-//! the call's first output, so that nothing later needs to know of functions. Calls of ONNX's own
+//! the call's first output and the function, so that nothing later needs to know of functions. Calls of ONNX's own
 //! operators that gradkin knows are left alone.
 
 use std::collections::HashMap;
@@ -102,7 +102,9 @@ struct Names<'a> {
 impl<'a> Names<'a> {
     fn new(function: &'a Function, call: &NodeProto) -> Self {
         let first = call.output.iter().find(|o| !o.is_empty());
-        let prefix = first.or(call.name.as_ref()).cloned().unwrap_or_default();
+        // A call may write its caller's output, so the output alone would not tell the two apart.
+        let written = first.or(call.name.as_ref()).cloned().unwrap_or_default();
+        let prefix = format!("{written}/{}", function.name);
         let mut known = HashMap::new();
         for (k, output) in function.outputs.iter().enumerate() {
             if let Some(actual) = call.output.get(k).filter(|o| !o.is_empty()) {
@@ -427,10 +429,14 @@ mod tests {
 
     /// y = leaky(x) + x with the slope handed on.
     fn leaky() -> Vec<u8> {
-        function("Leaky", "slope", &[
-            node("LeakyRelu", "", &["x"], "inner", &reference("alpha", "slope")),
-            node("Add", "", &["inner", "x"], "y", &[]),
-        ])
+        function(
+            "Leaky",
+            "slope",
+            &[
+                node("LeakyRelu", "", &["x"], "inner", &reference("alpha", "slope")),
+                node("Add", "", &["inner", "x"], "y", &[]),
+            ],
+        )
     }
 
     #[test]
@@ -444,10 +450,14 @@ mod tests {
 
     #[test]
     fn functions_call_functions_with_names_of_their_own() {
-        let twice = function("Twice", "slope", &[
-            node("Leaky", "own", &["x"], "inner", &reference("slope", "slope")),
-            node("Leaky", "own", &["inner"], "y", &reference("slope", "slope")),
-        ]);
+        let twice = function(
+            "Twice",
+            "slope",
+            &[
+                node("Leaky", "own", &["x"], "inner", &reference("slope", "slope")),
+                node("Leaky", "own", &["inner"], "y", &reference("slope", "slope")),
+            ],
+        );
         let call = node("Twice", "own", &["in"], "out", &float("slope", 0.5));
         assert_eq!(run(&model(&call, &[twice, leaky()])).unwrap(), [-2.25, 8.0]);
     }
@@ -463,10 +473,14 @@ mod tests {
             .map(|k| {
                 let next = format!("F{}", k + 1);
                 let name = format!("F{k}");
-                function(&name, "", &[
-                    node(&next, "own", &["x"], "inner", &[]),
-                    node(&next, "own", &["inner"], "y", &[]),
-                ])
+                function(
+                    &name,
+                    "",
+                    &[
+                        node(&next, "own", &["x"], "inner", &[]),
+                        node(&next, "own", &["inner"], "y", &[]),
+                    ],
+                )
             })
             .chain([function("F60", "", &[node("Relu", "", &["x"], "y", &[])])])
             .collect();

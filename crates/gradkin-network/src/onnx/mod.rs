@@ -14,8 +14,8 @@ use std::path::{Path, PathBuf};
 use rten_onnx::onnx::{DataType, GraphProto, ModelProto, NodeProto, ValueInfoProto};
 
 pub(crate) use attributes::Attributes;
-pub(crate) use signature::Role;
 pub(crate) use constant::{Constant, ConstantData, exact_decimal};
+pub(crate) use signature::Role;
 
 use crate::error::{NetworkError, Result};
 

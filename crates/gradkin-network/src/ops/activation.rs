@@ -2,7 +2,7 @@
 
 use candle_core::{Result, Tensor};
 
-use super::elementwise::Elementwise;
+use super::elementwise::{Elementwise, Function, Slope};
 use super::{Build, Forward, Inputs, Operator, Reverse, Setup, required};
 use crate::error::{OpResult, fail};
 use crate::tensor::{broadcast_shape, example_shape, expand_to, sum_to};
@@ -107,9 +107,6 @@ pub(super) const OPERATORS: &[(&str, Build)] = &[
     ("Gelu", gelu),
     ("PRelu", |s| PRelu::build(s)),
 ];
-
-type Function = fn(&Tensor, &[f64]) -> Result<Tensor>;
-type Slope = fn(&Tensor, &Tensor, &[f64]) -> Result<Tensor>;
 
 /// An activation with numbers read from attributes.
 fn unary(

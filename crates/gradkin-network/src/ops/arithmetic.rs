@@ -3,7 +3,7 @@
 use candle_core::{DType, Result, Tensor};
 
 use super::activation::mask;
-use super::elementwise::Elementwise;
+use super::elementwise::{Elementwise, Function, Slope};
 use super::{Build, Forward, Inputs, Operator, Reverse, Setup, required};
 use crate::error::{OpResult, fail};
 use crate::tensor::{broadcast_shape, example_shape, lead_shape, sum_to, with_rank};
@@ -57,16 +57,14 @@ pub(super) const OPERATORS: &[(&str, Build)] = &[
     ("Where", Where::build),
 ];
 
-type Function = fn(&Tensor, &[f64]) -> Result<Tensor>;
-type Slope = fn(&Tensor, &Tensor, &[f64]) -> Result<Tensor>;
-
 fn unary(name: &'static str, f: Function, df: Option<Slope>) -> OpResult<Box<dyn Operator>> {
     Ok(Box::new(Elementwise { name, numbers: Vec::new(), f, df }))
 }
 
 /// Which infinities count is up to two attributes.
 fn is_infinite(setup: &Setup) -> OpResult<Box<dyn Operator>> {
-    let counts = |name: &str| -> OpResult<f64> { Ok(f64::from(setup.attributes.int(name, 1)? != 0)) };
+    let counts =
+        |name: &str| -> OpResult<f64> { Ok(f64::from(setup.attributes.int(name, 1)? != 0)) };
     let numbers = vec![counts("detect_positive")?, counts("detect_negative")?];
     let f = |x: &Tensor, n: &[f64]| {
         let positive = (x.eq(f64::INFINITY)?.to_dtype(x.dtype())? * n[0])?;
@@ -132,7 +130,13 @@ fn integer_power(a: i64, b: i64) -> i64 {
     match (a, u32::try_from(b)) {
         (_, Ok(b)) => a.wrapping_pow(b),
         (0 | 1, _) => a,
-        (-1, _) => if b % 2 == 0 { 1 } else { -1 },
+        (-1, _) => {
+            if b % 2 == 0 {
+                1
+            } else {
+                -1
+            }
+        }
         _ => 0,
     }
 }

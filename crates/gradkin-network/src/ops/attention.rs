@@ -117,17 +117,16 @@ impl Attention {
     }
 
     /// The number of past keys.
-    fn past(
-        setup: &Setup,
-        [batch, heads, key_size, value_size]: [usize; 4],
-    ) -> OpResult<usize> {
+    fn past(setup: &Setup, [batch, heads, key_size, value_size]: [usize; 4]) -> OpResult<usize> {
         if !setup.has(PAST_KEY) && !setup.has(PAST_VALUE) {
             return Ok(0);
         }
         let (key, value) = (setup.shape(PAST_KEY)?, setup.shape(PAST_VALUE)?);
         let past = key.get(2).copied().unwrap_or(0);
         if key != [batch, heads, past, key_size] || value != [batch, heads, past, value_size] {
-            fail!("past keys and values of shapes {key:?} and {value:?} do not go with the new ones");
+            fail!(
+                "past keys and values of shapes {key:?} and {value:?} do not go with the new ones"
+            );
         }
         Ok(past)
     }
@@ -188,7 +187,8 @@ impl Attention {
     /// A mask as numbers to add: `[L, N or 1, heads or 1, queries or 1, total]`.
     fn mask(&self, mask: &Tensor, kind: DType) -> OpResult<Tensor> {
         let mask = with_rank(mask, 4)?;
-        let ignored = Tensor::full(f64::NEG_INFINITY, mask.shape(), &Device::Cpu)?.to_dtype(kind)?;
+        let ignored =
+            Tensor::full(f64::NEG_INFINITY, mask.shape(), &Device::Cpu)?.to_dtype(kind)?;
         let numbers = if mask.dtype().is_float() {
             mask
         } else {
@@ -217,7 +217,7 @@ impl Attention {
         let mut values = Vec::with_capacity(rows.len() * queries * total);
         for length in &rows {
             let offset = match lengths {
-                Some(_) if self.past == 0 => length.saturating_sub(queries as i64),
+                Some(_) if self.past == 0 => (*length).clamp(0, total as i64) - queries as i64,
                 _ => self.past as i64,
             };
             for query in 0..queries as i64 {
@@ -375,7 +375,8 @@ impl<'a> Back<'a> {
         let every = |x: &Tensor, rows: usize, size: usize| -> OpResult<Tensor> {
             let per = own.batch * own.kv_heads;
             let lead = x.elem_count() / (per * rows * size).max(1);
-            let x = expand_to(&x.reshape((lead, per, rows, size))?, sweep.batch, &[per, rows, size])?;
+            let x =
+                expand_to(&x.reshape((lead, per, rows, size))?, sweep.batch, &[per, rows, size])?;
             Ok(x.contiguous()?.reshape((sweep.batch * per, rows, size))?)
         };
         let mut back = Self {

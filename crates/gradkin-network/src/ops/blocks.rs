@@ -6,10 +6,8 @@ use super::{Build, Forward, Inputs, Operator, Reverse, Setup, required};
 use crate::error::{OpResult, fail};
 use crate::tensor::lead_shape;
 
-pub(super) const OPERATORS: &[(&str, Build)] = &[
-    ("DepthToSpace", |s| Blocks::build(s, true)),
-    ("SpaceToDepth", |s| Blocks::build(s, false)),
-];
+pub(super) const OPERATORS: &[(&str, Build)] =
+    &[("DepthToSpace", |s| Blocks::build(s, true)), ("SpaceToDepth", |s| Blocks::build(s, false))];
 
 /// Axes split, put in another order and joined again.
 #[derive(Debug)]
@@ -27,7 +25,11 @@ impl Blocks {
         let b = usize::try_from(size).unwrap_or(0);
         let square = b.checked_mul(b).unwrap_or(0);
         let fits = square > 0
-            && if to_space { c.is_multiple_of(square) } else { h.is_multiple_of(b) && w.is_multiple_of(b) };
+            && if to_space {
+                c.is_multiple_of(square)
+            } else {
+                h.is_multiple_of(b) && w.is_multiple_of(b)
+            };
         if !fits {
             fail!("shape {shape:?} does not split into blocks of {size}");
         }

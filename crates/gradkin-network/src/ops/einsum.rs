@@ -177,7 +177,8 @@ impl Einsum {
         let keeps = |label: &Label| self.out.contains(label);
         let meets = |label: &Label| other.labels.contains(label);
         let own = &weight.labels;
-        if !weight.shared || weight.diagonal.is_some() || !own.iter().all(|l| keeps(l) || meets(l)) {
+        if !weight.shared || weight.diagonal.is_some() || !own.iter().all(|l| keeps(l) || meets(l))
+        {
             return None;
         }
         let of = |want: fn(bool, bool) -> bool, all: &[Label]| -> Vec<Label> {
@@ -253,8 +254,7 @@ impl Term {
         }
         let (sizes, steps): (Vec<usize>, Vec<usize>) = own.into_iter().unzip();
         let repeated = all.iter().any(|l| all.iter().filter(|other| *other == l).count() > 1);
-        let diagonal =
-            if repeated { Some(positions(&offsets(&sizes, &steps), 1)?) } else { None };
+        let diagonal = if repeated { Some(positions(&offsets(&sizes, &steps), 1)?) } else { None };
         Ok(Self { labels, diagonal, count: shape.iter().product(), shared })
     }
 }
@@ -334,8 +334,7 @@ fn join(
     let a = a.reduced(|l| keep(l) || b.labels.contains(&l))?;
     let b = b.reduced(|l| keep(l) || a_labels.contains(&l))?;
     // A part that all examples share goes second: then one product serves all of them.
-    let (a, b) =
-        if a.tensor.dims()[0] < b.tensor.dims()[0] { (b, a) } else { (a, b) };
+    let (a, b) = if a.tensor.dims()[0] < b.tensor.dims()[0] { (b, a) } else { (a, b) };
     let both = |l: &&Label| b.labels.contains(l);
     let batch: Vec<Label> = a.labels.iter().filter(both).copied().filter(|l| keep(*l)).collect();
     let inner: Vec<Label> = a.labels.iter().filter(both).copied().filter(|l| !keep(*l)).collect();

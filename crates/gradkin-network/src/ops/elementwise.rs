@@ -5,13 +5,18 @@ use candle_core::Tensor;
 use super::{Forward, Inputs, Operator, Reverse, required};
 use crate::error::OpResult;
 
+/// A function from x and the operator's numbers.
+pub(super) type Function = fn(&Tensor, &[f64]) -> candle_core::Result<Tensor>;
+/// Its derivative from x, y and those numbers.
+pub(super) type Slope = fn(&Tensor, &Tensor, &[f64]) -> candle_core::Result<Tensor>;
+
 /// y = f(x), element by element. `f` and `df` get the operator's numbers (slopes, thresholds).
 pub(super) struct Elementwise {
     pub(super) name: &'static str,
     pub(super) numbers: Vec<f64>,
-    pub(super) f: fn(&Tensor, &[f64]) -> candle_core::Result<Tensor>,
+    pub(super) f: Function,
     /// f'(x) from x and y; `None` where f is flat almost everywhere (Sign, Floor …).
-    pub(super) df: Option<fn(&Tensor, &Tensor, &[f64]) -> candle_core::Result<Tensor>>,
+    pub(super) df: Option<Slope>,
 }
 
 impl std::fmt::Debug for Elementwise {

@@ -33,6 +33,9 @@ impl Cut {
     }
 
     fn take(&self, x: &Tensor) -> OpResult<Tensor> {
+        if self.count * x.elem_count() == 0 {
+            return empty(x, self.axis, self.count);
+        }
         Ok(if self.is_run() {
             x.narrow(self.axis, self.start, self.count)?.contiguous()?
         } else {
@@ -51,6 +54,14 @@ impl Cut {
         let zeros = Tensor::zeros(shape, cotangent.dtype(), &Device::Cpu)?;
         Ok(zeros.index_add(&self.index()?, &cotangent.contiguous()?, self.axis)?)
     }
+}
+
+/// No entries, of the shape that `count` of one axis have. Candle panics where an empty view starts
+/// behind the first element.
+fn empty(x: &Tensor, axis: usize, count: usize) -> OpResult<Tensor> {
+    let mut shape = x.dims().to_vec();
+    shape[axis] = count;
+    Ok(Tensor::zeros(shape, x.dtype(), x.device())?)
 }
 
 /// A range with a step along some axes.
@@ -342,7 +353,10 @@ impl Pad {
         let size = x.dims()[axis];
         let (cut_before, cut_after) = ((-before).max(0) as usize, (-after).max(0) as usize);
         let kept = size.saturating_sub(cut_before + cut_after);
-        let x = x.narrow(axis, cut_before.min(size), kept)?.contiguous()?;
+        let x = match kept * x.elem_count() {
+            0 => empty(x, axis, kept)?,
+            _ => x.narrow(axis, cut_before, kept)?.contiguous()?,
+        };
         Ok(x.pad_with_zeros(axis, before.max(0) as usize, after.max(0) as usize)?)
     }
 }

@@ -3,7 +3,7 @@
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 
-use super::elementwise::Elementwise;
+use super::elementwise::{Elementwise, Function, Slope};
 use super::{Build, Operator};
 use crate::error::OpResult;
 
@@ -48,11 +48,7 @@ fn atanh(x: &Tensor) -> Result<Tensor> {
     (1.0 - x.sqr()?)?.recip()
 }
 
-fn unary(
-    name: &'static str,
-    f: fn(&Tensor, &[f64]) -> Result<Tensor>,
-    df: fn(&Tensor, &Tensor, &[f64]) -> Result<Tensor>,
-) -> OpResult<Box<dyn Operator>> {
+fn unary(name: &'static str, f: Function, df: Slope) -> OpResult<Box<dyn Operator>> {
     Ok(Box::new(Elementwise { name, numbers: Vec::new(), f, df: Some(df) }))
 }
 

@@ -297,8 +297,38 @@ pub fn supported_operators() -> Vec<&'static str> {
     names
 }
 
+/// Families defined for floats only; the tensor library would panic over whole numbers.
+const FLOAT_FAMILIES: &[&[(&str, Build)]] = &[
+    activation::OPERATORS,
+    attention::OPERATORS,
+    convolution::OPERATORS,
+    grid_sample::OPERATORS,
+    inverse::OPERATORS,
+    lp_pool::OPERATORS,
+    normalization::OPERATORS,
+    norms::OPERATORS,
+    recurrent::OPERATORS,
+    rotary::OPERATORS,
+    softmax::OPERATORS,
+];
+
+/// Such operators of other families, one space between two.
+const FLOAT_OPERATORS: &str = "Sqrt Exp Log Reciprocal Erf Sin Cos Tan Sinh Cosh Floor Ceil Round \
+     IsNaN IsInf Mean AveragePool GlobalAveragePool ReduceL2 ReduceLogSum ReduceLogSumExp";
+
+fn takes_floats(operator: &str) -> bool {
+    let mut family = FLOAT_FAMILIES.iter().flat_map(|family| family.iter());
+    operator != "Relu"
+        && (family.any(|(name, _)| *name == operator)
+            || FLOAT_OPERATORS.split(' ').any(|name| name == operator))
+}
+
 /// Build the operator of a node.
 pub(crate) fn build(setup: &Setup) -> OpResult<Box<dyn Operator>> {
+    let first = setup.operands.first().and_then(Option::as_ref);
+    if takes_floats(setup.operator) && first.is_some_and(|operand| !operand.dtype.is_float()) {
+        fail!("the operator takes floats, but its first input holds whole numbers");
+    }
     match find(setup.operator) {
         Some(build) => build(setup),
         None => fail!("the operator is unknown"),

@@ -279,7 +279,9 @@ impl Normalization {
             Ok(share.broadcast_as(full.as_slice())?.contiguous()?)
         };
         let mut total = None;
-        if self.centred && let Some(cotangent) = sweep.cotangent_of(1)? {
+        if self.centred
+            && let Some(cotangent) = sweep.cotangent_of(1)?
+        {
             total = Some(spread(cotangent)?);
         }
         if let Some(cotangent) = sweep.cotangent_of(1 + usize::from(self.centred))? {

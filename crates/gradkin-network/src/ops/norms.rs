@@ -143,7 +143,8 @@ impl MeanVariance {
     fn build(setup: &Setup) -> OpResult<Box<dyn Operator>> {
         let shape = setup.shape(0)?;
         let axes = setup.attributes.ints("axes")?.unwrap_or_else(|| vec![0, 2, 3]);
-        let mut axes = axes.iter().map(|a| axis_of(*a, shape.len())).collect::<OpResult<Vec<_>>>()?;
+        let mut axes =
+            axes.iter().map(|a| axis_of(*a, shape.len())).collect::<OpResult<Vec<_>>>()?;
         axes.sort_unstable();
         axes.dedup();
         let count = axes.iter().map(|axis| shape[*axis]).product::<usize>() as f64;

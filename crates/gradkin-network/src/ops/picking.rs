@@ -110,10 +110,12 @@ pub(super) struct Along {
 impl Along {
     /// For indices of shape `index` into data of shape `data`.
     pub(super) fn new(data: &[usize], index: &[usize], axis: usize) -> OpResult<Self> {
-        let fits = data.len() == index.len()
-            && (0..data.len()).all(|a| a == axis || index[a] <= data[a]);
+        let fits =
+            data.len() == index.len() && (0..data.len()).all(|a| a == axis || index[a] <= data[a]);
         if !fits {
-            fail!("indices of shape {index:?} do not go with data of shape {data:?} and axis {axis}");
+            fail!(
+                "indices of shape {index:?} do not go with data of shape {data:?} and axis {axis}"
+            );
         }
         checked_count(index)?;
         let mut weights = strides(data);
@@ -124,9 +126,10 @@ impl Along {
     pub(super) fn at(&self, index: &Tensor) -> OpResult<Tensor> {
         let values = integers(index)?;
         let base = self.base.iter().cycle();
-        let at = values.iter().zip(base).map(|(index, base)| {
-            Ok(base + wrapped(*index, self.size)? * self.stride)
-        });
+        let at = values
+            .iter()
+            .zip(base)
+            .map(|(index, base)| Ok(base + wrapped(*index, self.size)? * self.stride));
         positions(&at.collect::<OpResult<Vec<_>>>()?, index.dims()[0])
     }
 }

@@ -104,7 +104,8 @@ impl Operator for MaxPool {
         let at = max_windows(&planes, &self.geometry.window)?;
         let flat = planes.reshape((planes.dims()[0], 1, self.geometry.window.in_count()))?;
         let y = self.geometry.finish(&flat.gather(&at, 2)?, x.dims()[0])?;
-        let at = at.reshape((x.dims()[0], self.geometry.planes, self.geometry.window.out_count()))?;
+        let at =
+            at.reshape((x.dims()[0], self.geometry.planes, self.geometry.window.out_count()))?;
         let mut outputs = vec![y];
         if self.indices {
             outputs.push(self.positions(&at)?);

@@ -60,7 +60,7 @@ impl Reduce {
             true if nothing => Vec::new(),
             true => (0..rank).collect(),
         };
-        Self::new(setup, kind, axes, setup.attributes.int("keepdims", 1)? != 0)
+        Self::over(setup, kind, axes, setup.attributes.int("keepdims", 1)? != 0)
     }
 
     fn global(setup: &Setup, kind: Kind) -> OpResult<Box<dyn Operator>> {
@@ -68,10 +68,11 @@ impl Reduce {
         if rank < 3 {
             fail!("a global pool needs at least three axes but got {:?}", setup.shape(0)?);
         }
-        Self::new(setup, kind, (2..rank).collect(), true)
+        Self::over(setup, kind, (2..rank).collect(), true)
     }
 
-    fn new(
+    /// Over these axes.
+    fn over(
         setup: &Setup,
         kind: Kind,
         mut axes: Vec<usize>,

@@ -50,7 +50,10 @@ impl Rotary {
         let pairs = turned / 2;
         let rows = if setup.has(3) {
             if setup.shape(3)? != [batch, length] {
-                fail!("positions of shape {:?} where [{batch}, {length}] is needed", setup.shape(3)?);
+                fail!(
+                    "positions of shape {:?} where [{batch}, {length}] is needed",
+                    setup.shape(3)?
+                );
             }
             setup.shape(1)?.first().copied()
         } else {

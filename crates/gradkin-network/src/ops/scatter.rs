@@ -46,7 +46,7 @@ impl Scatter {
         if setup.shape(2)? != index {
             fail!("indices of shape {index:?} and updates of shape {:?}", setup.shape(2)?);
         }
-        Self::new(setup, Places::Elements(Along::new(data, index, axis)?))
+        Self::joined(setup, Places::Elements(Along::new(data, index, axis)?))
     }
 
     fn tuples(setup: &Setup) -> OpResult<Box<dyn Operator>> {
@@ -58,10 +58,10 @@ impl Scatter {
         if setup.shape(2)? != wanted {
             fail!("updates of shape {:?} where {wanted:?} is needed", setup.shape(2)?);
         }
-        Self::new(setup, Places::Tuples(tuples))
+        Self::joined(setup, Places::Tuples(tuples))
     }
 
-    fn new(setup: &Setup, places: Places) -> OpResult<Box<dyn Operator>> {
+    fn joined(setup: &Setup, places: Places) -> OpResult<Box<dyn Operator>> {
         let reduction = match setup.attributes.text("reduction", "none")? {
             "none" => Reduction::Replace,
             "add" => Reduction::Add,
@@ -225,7 +225,11 @@ impl Operator for Scatter {
         let [flat, at_all, updates] = self.flat(x, &at, required(inputs, 2)?)?;
         let shape = lead_shape(flat.dims()[0], example_shape(x));
         if self.reduction == Reduction::Add {
-            let y = if at_all.elem_count() == 0 { flat } else { flat.scatter_add(&at_all, &updates, 1)? };
+            let y = if at_all.elem_count() == 0 {
+                flat
+            } else {
+                flat.scatter_add(&at_all, &updates, 1)?
+            };
             return Ok(Forward { outputs: vec![y.reshape(shape)?], saved: vec![at] });
         }
         let step = self.step(&flat, &at_all, &updates)?;

@@ -61,7 +61,9 @@ impl Dropout {
     fn build(setup: &Setup) -> OpResult<Box<dyn Operator>> {
         let training = setup.constant_floats(2)?.is_some_and(|on| on.first() != Some(&0.0));
         if training && setup.constant_floats(1)?.is_none_or(|ratio| ratio.first() != Some(&0.0)) {
-            fail!("training_mode is on: the model was exported in training mode; export it with model.eval()");
+            fail!(
+                "training_mode is on: the model was exported in training mode; export it with model.eval()"
+            );
         }
         Ok(Box::new(Self { mask: setup.outputs > 1 }))
     }
@@ -383,6 +385,9 @@ impl Operator for Concat {
     }
 }
 
+/// More parts than any network splits an axis into.
+const MOST_PARTS: usize = 1 << 20;
+
 /// Cut along an axis.
 #[derive(Debug)]
 struct Split {
@@ -405,6 +410,9 @@ impl Split {
             None => {
                 let count = setup.attributes.int("num_outputs", setup.outputs as i64)?;
                 let count = usize::try_from(count).unwrap_or(0).max(1);
+                if count > MOST_PARTS {
+                    fail!("{count} parts of axis {axis} of shape {shape:?}");
+                }
                 let each = shape[axis].div_ceil(count);
                 (0..count).map(|i| each.min(shape[axis].saturating_sub(i * each))).collect()
             }

@@ -43,7 +43,8 @@ impl CustomOp2 for Product {
     ) -> Result<(CpuStorage, Shape)> {
         let (d1, d2) = (l1.dims(), l2.dims());
         let rank = d1.len();
-        let fits = rank == d2.len() && d1[..rank - 2] == d2[..rank - 2] && d1[rank - 1] == d2[rank - 2];
+        let fits =
+            rank == d2.len() && d1[..rank - 2] == d2[..rank - 2] && d1[rank - 1] == d2[rank - 2];
         if !fits {
             candle_core::bail!("shapes {d1:?} and {d2:?} do not multiply");
         }
@@ -97,7 +98,12 @@ fn multiply<T: WithDType + faer::traits::ComplexField>(
 }
 
 /// The matrix at one flat index of the leading axes.
-fn matrix<'a, T>(data: &'a [T], layout: &Layout, mut index: usize, outer: &[usize]) -> MatRef<'a, T> {
+fn matrix<'a, T>(
+    data: &'a [T],
+    layout: &Layout,
+    mut index: usize,
+    outer: &[usize],
+) -> MatRef<'a, T> {
     let (dims, stride) = (layout.dims(), layout.stride());
     let rank = dims.len();
     let mut offset = layout.start_offset();

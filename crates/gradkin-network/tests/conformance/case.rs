@@ -16,12 +16,16 @@ use rten_onnx::protobuf::{DecodeMessage, ValueReader};
 const RELATIVE: f64 = 1e-3;
 const ABSOLUTE: f64 = 1e-7;
 
+/// What [`Case::run`] says of a panic.
+pub(crate) const PANIC: &str = "it panics";
+
 pub(crate) struct Case {
     pub(crate) name: String,
     model: Vec<u8>,
     sets: Vec<Set>,
 }
 
+#[derive(Clone)]
 struct Set {
     inputs: Vec<TensorProto>,
     outputs: Vec<TensorProto>,
@@ -54,12 +58,47 @@ impl Case {
         graph.is_some_and(|graph| graph_uses_only(&graph, operators))
     }
 
+    /// The case once for every attribute and every input of whole numbers, with damage done to it.
+    pub(crate) fn damaged(&self) -> Vec<Self> {
+        const NUMBERS: [i64; 6] = [i64::MIN, -1, 0, 7, 1 << 40, i64::MAX];
+        let mut list = Vec::new();
+        let count = self.attributes();
+        for (at, number) in (0..count).flat_map(|at| NUMBERS.map(|number| (at, number))) {
+            let Ok(mut model) = ModelProto::parse_buf(&self.model) else { continue };
+            let nodes = model.graph.iter_mut().flat_map(|graph| &mut graph.node);
+            if let Some(attribute) = nodes.flat_map(|node| &mut node.attribute).nth(at) {
+                attribute.i = attribute.i.map(|_| number);
+                attribute.f = attribute.f.map(|_| number as f32);
+                attribute.ints.iter_mut().for_each(|value| *value = number);
+                attribute.floats.iter_mut().for_each(|value| *value = number as f32);
+            }
+            let Ok(model) = model.write_buf() else { continue };
+            let name = format!("{}, attribute {at} set to {number}", self.name);
+            list.push(Self { name, model, sets: self.sets.clone() });
+        }
+        let inputs = self.sets.first().map_or(0, |set| set.inputs.len());
+        for (k, number) in (0..inputs).flat_map(|k| NUMBERS.map(|number| (k, number))) {
+            let mut sets = self.sets.clone();
+            if sets.iter_mut().all(|set| fill(&mut set.inputs[k], number)) {
+                let name = format!("{}, input {k} set to {number}", self.name);
+                list.push(Self { name, model: self.model.clone(), sets });
+            }
+        }
+        list
+    }
+
+    fn attributes(&self) -> usize {
+        let graph = ModelProto::parse_buf(&self.model).ok().and_then(|model| model.graph);
+        let nodes = graph.map(|graph| graph.node).unwrap_or_default();
+        nodes.iter().map(|node| node.attribute.len()).sum()
+    }
+
     /// Run every data set; how many inputs had to be made constants.
     pub(crate) fn run(&self) -> Result<usize, String> {
         let mut constants = 0;
         for set in &self.sets {
             let run = catch_unwind(AssertUnwindSafe(|| self.run_set(set)));
-            constants = constants.max(run.map_err(|_| "it panics".to_owned())??);
+            constants = constants.max(run.map_err(|_| PANIC.to_owned())??);
         }
         Ok(constants)
     }
@@ -113,6 +152,16 @@ impl Case {
         let options = Options { precision, input_shapes: HashMap::new() };
         Network::new(&model, &options).map_err(|e| e.to_string())
     }
+}
+
+/// Every entry of a tensor of whole numbers set to one number; whether it is such a tensor.
+fn fill(tensor: &mut TensorProto, number: i64) -> bool {
+    let bytes = number.to_le_bytes();
+    if let Some(raw) = &tensor.raw_data {
+        let width = width(kind(tensor));
+        raw.borrow_mut().iter_mut().enumerate().for_each(|(at, byte)| *byte = bytes[at % width]);
+    }
+    !is_float(tensor) && kind(tensor) != DataType::BOOL
 }
 
 fn wants_constant(error: &str) -> bool {

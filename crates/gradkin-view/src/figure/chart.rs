@@ -17,6 +17,7 @@ use super::{Figure, Series, Style};
 use crate::axis::Axis;
 use crate::canvas::{Color as Tone, HAIRLINE, INK, MUTED};
 use crate::error::{Result, ViewError};
+use crate::terminal::clean;
 use crate::text::{Fonts, REGULAR, SEMIBOLD, Type, Weight};
 
 /// How many of plotters' pixels make one of ours.
@@ -37,6 +38,9 @@ const COLORS: [Tone; 6] = [
 ];
 /// More points than this are drawn smaller and fainter.
 const MANY: usize = 300;
+
+/// The type of names and numbers.
+const LABEL: Type = Type { weight: Weight::Regular, em: 12.0, color: INK };
 
 type Outcome<DB> = Result<(), DrawingAreaErrorKind<<DB as DrawingBackend>::ErrorType>>;
 type Plot<'a, DB> = ChartContext<'a, DB, Cartesian2d<Scale, Scale>>;
@@ -65,7 +69,7 @@ impl Ranged for Scale {
 
 impl ValueFormatter<f64> for Scale {
     fn format_ext(&self, value: &f64) -> String {
-        self.0.label(*value)
+        label(&self.0, *value)
     }
 }
 
@@ -98,21 +102,24 @@ pub(super) fn draw<DB: DrawingBackend>(
     fonts: &Fonts,
 ) -> Outcome<DB> {
     area.fill(&WHITE)?;
-    let labels = axes.1.ticks.iter().map(|&tick| axes.1.label(tick));
+    let labels = axes.1.ticks.iter().map(|&tick| label(&axes.1, tick));
     let widest = labels.map(|label| width(fonts, &label)).max().unwrap_or(0);
     let left = 16 + widest + if figure.y_label.is_empty() { 12 } else { 30 };
+    let right = (area.dim_in_pixel().0 / UNIT) as i32 - 28;
     let mut top = 16;
     if !figure.title.is_empty() {
+        let kind = Type { weight: Weight::SemiBold, em: 16.0, color: INK };
+        let title = fonts.shortened(&clean(&figure.title), kind, (right - left) as f32);
         let style = font(16.0, FontStyle::Bold, INK).pos(Pos::new(HPos::Left, VPos::Top));
-        area.draw(&Text::new(figure.title.clone(), (px(left), px(top)), style))?;
+        area.draw(&Text::new(title, (px(left), px(top)), style))?;
         top += 28;
     }
-    if figure.series.iter().any(|series| !series.name.is_empty()) {
-        legend(area, figure, fonts, (left, top))?;
-        top += 24;
+    let (names, below) = legend(figure, fonts, (left, right), top);
+    for name in &names {
+        name.draw(area)?;
     }
     let mut plot = ChartBuilder::on(area)
-        .margin_top(px(top + 4))
+        .margin_top(px(below + 4))
         .margin_right(px(28))
         .margin_left(px(16))
         .margin_bottom(px(12))
@@ -134,8 +141,8 @@ fn mesh<DB: DrawingBackend>(plot: &mut Plot<'_, DB>, figure: &Figure) -> Outcome
         .set_all_tick_mark_size(px(5))
         .label_style(font(12.0, FontStyle::Normal, MUTED))
         .axis_desc_style(font(13.0, FontStyle::Normal, INK))
-        .x_desc(figure.x_label.as_str())
-        .y_desc(figure.y_label.as_str())
+        .x_desc(clean(&figure.x_label))
+        .y_desc(clean(&figure.y_label))
         .draw()
 }
 
@@ -166,31 +173,55 @@ fn draw_series<DB: DrawingBackend>(
     Ok(())
 }
 
-/// Names of the series in one line, from `corner` to the right.
-fn legend<DB: DrawingBackend>(
-    area: &DrawingArea<DB, Shift>,
-    figure: &Figure,
-    fonts: &Fonts,
-    corner: (i32, i32),
-) -> Outcome<DB> {
-    let (mut x, y) = (corner.0, corner.1 + 8);
-    for (index, series) in figure.series.iter().enumerate().filter(|(_, s)| !s.name.is_empty()) {
-        let tone = color(tone(index));
+/// A series' name in the legend, and where its sample begins.
+struct Name {
+    text: String,
+    index: usize,
+    style: Style,
+    at: (i32, i32),
+}
+
+impl Name {
+    /// From the left end of the sample to that of the name.
+    fn indent(style: Style) -> i32 {
+        if style == Style::Points { 16 } else { 28 }
+    }
+
+    fn draw<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>) -> Outcome<DB> {
+        let (x, y) = self.at;
+        let tone = color(tone(self.index));
         let line = tone.stroke_width(2 * UNIT);
         let dash = |from, to| PathElement::new([(px(x + from), px(y)), (px(x + to), px(y))], line);
-        match series.style {
-            Style::Points => mark(area, (px(x + 10), px(y)), index, 4.0, tone.filled())?,
-            Style::Line => area.draw(&dash(0, 20))?,
+        match self.style {
+            Style::Points => mark(area, (px(x + 5), px(y)), self.index, 4.0, tone.filled())?,
+            Style::Line => area.draw(&dash(0, 21))?,
             Style::Dashed => {
                 area.draw(&dash(0, 8))?;
                 area.draw(&dash(13, 21))?;
             }
         }
         let style = font(12.0, FontStyle::Normal, INK).pos(Pos::new(HPos::Left, VPos::Center));
-        area.draw(&Text::new(series.name.clone(), (px(x + 27), px(y)), style))?;
-        x += 27 + width(fonts, &series.name) + 22;
+        let at = (px(x + Self::indent(self.style)), px(y));
+        area.draw(&Text::new(self.text.clone(), at, style))
     }
-    Ok(())
+}
+
+/// The names of the series, in lines between two ends, and where the legend ends.
+fn legend(figure: &Figure, fonts: &Fonts, ends: (i32, i32), top: i32) -> (Vec<Name>, i32) {
+    let (mut names, mut x, mut y) = (Vec::new(), ends.0, top + 8);
+    for (index, series) in figure.series.iter().enumerate().filter(|(_, s)| !s.name.is_empty()) {
+        let indent = Name::indent(series.style);
+        let room = (ends.1 - ends.0 - indent) as f32;
+        let text = fonts.shortened(&clean(&series.name), LABEL, room);
+        let length = indent + width(fonts, &text);
+        if x > ends.0 && x + length > ends.1 {
+            (x, y) = (ends.0, y + 20);
+        }
+        names.push(Name { text, index, style: series.style, at: (x, y) });
+        x += length + 22;
+    }
+    let below = if names.is_empty() { top } else { y + 16 };
+    (names, below)
 }
 
 /// Draws the marker of the series with this number: disc, triangle, square or cross.
@@ -231,8 +262,12 @@ fn font(em: f64, style: FontStyle, tone: Tone) -> TextStyle<'static> {
     (FAMILY, size, style).with_color(color(tone)).into_text_style(&(1, 1))
 }
 
+/// A tick's label with a true minus sign.
+fn label(axis: &Axis, tick: f64) -> String {
+    axis.label(tick).replace('-', "−")
+}
+
 /// How wide a label is, in our pixels.
 fn width(fonts: &Fonts, label: &str) -> i32 {
-    let kind = Type { weight: Weight::Regular, em: 12.0, color: INK };
-    fonts.width(label, kind).ceil() as i32
+    fonts.width(label, LABEL).ceil() as i32
 }

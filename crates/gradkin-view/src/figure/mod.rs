@@ -172,6 +172,21 @@ mod tests {
     }
 
     #[test]
+    fn many_and_long_names_are_drawn() {
+        let points = vec![(0.0, 1.0), (1.0, 2.0)];
+        let series = (0..40).map(|i| Series {
+            name: format!("series {i} {}\u{7}", "long ".repeat(i)),
+            points: points.clone(),
+            style: Style::default(),
+        });
+        let figure =
+            Figure { title: "t".repeat(900), series: series.collect(), ..Figure::default() };
+        let svg = figure.svg(240, 180).unwrap();
+        assert!(!svg.contains('\u{7}'));
+        assert!(figure.png(240, 180).is_ok());
+    }
+
+    #[test]
     fn extreme_numbers_are_drawn() {
         for points in [
             vec![(0.0, 0.0)],

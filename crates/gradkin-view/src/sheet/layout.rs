@@ -119,7 +119,7 @@ impl Columns {
             clean(cell).into_iter().zip(kinds)
         });
         let widest = words.map(|(text, kind)| fonts.width(&text, kind).ceil()).fold(0.0, f32::max);
-        let width = (widest as i64).clamp(cell.0, cell.0 * 7 / 4);
+        let width = (widest as i64).clamp(cell.0, cell.0 * 7 / 5);
         let queries = sheet.lines.iter().any(|line| line.query.is_some());
         let (first, gap) = (MARGIN * scale, COLUMN_GAP * scale);
         let neighbors = if queries { first + width + gap + QUERY_GAP * scale } else { first };

@@ -9,7 +9,7 @@ const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"]
 /// What a histogram looks like.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Histogram {
-    /// About how many bars; their ends are round numbers.
+    /// About how many bars, at most 1000; their ends are round numbers.
     pub bins: usize,
     /// The smallest and largest value counted; from the values themselves if `None`.
     pub range: Option<(f64, f64)>,
@@ -44,7 +44,8 @@ pub fn histogram(values: &[f64], settings: &Histogram) -> String {
     let shown = |value: &f64| value.is_finite() && (low..=high).contains(value);
     let ends = settings.range.map(|(low, high)| [low, high]);
     let inside = values.iter().copied().filter(shown);
-    let Some(axis) = Axis::fit(inside.chain(ends.into_iter().flatten()), settings.bins.max(1))
+    let Some(axis) =
+        Axis::fit(inside.chain(ends.into_iter().flatten()), settings.bins.clamp(1, 1000))
     else {
         return left_out(values.len());
     };
@@ -135,5 +136,7 @@ mod tests {
         assert_eq!(histogram(&[f64::NAN], &Histogram::default()), "(1 value not shown)\n");
         let settings = Histogram { bins: 0, columns: 0, ..Histogram::default() };
         assert!(!histogram(&[3.0, 3.0], &settings).is_empty());
+        let settings = Histogram { bins: usize::MAX, ..Histogram::default() };
+        assert!(histogram(&[3.0, 4.0], &settings).lines().count() <= 1001);
     }
 }

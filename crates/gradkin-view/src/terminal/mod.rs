@@ -36,7 +36,7 @@ impl Charset {
 }
 
 /// The text with every control character replaced by a space.
-fn clean(text: &str) -> String {
+pub(crate) fn clean(text: &str) -> String {
     text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
 }
 

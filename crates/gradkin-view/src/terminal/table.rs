@@ -14,12 +14,13 @@ const LEAST: usize = 4;
 /// ```
 /// use gradkin_view::terminal::{Charset, table};
 ///
-/// let rows = [["17", "seven", "0.95"], ["204", "one", "-0.5"]].map(|row| row.map(String::from).to_vec());
-/// assert_eq!(table(&["id", "label", "similarity"], &rows, 80, Charset::Ascii), "\
-///  id  label  similarity
-/// ---  -----  ----------
-///  17  seven        0.95
-/// 204  one          -0.5
+/// let rows = [["17", "seven", "0.95"], ["204", "one", "-0.5"]];
+/// let rows = rows.map(|row| row.map(String::from).to_vec());
+/// assert_eq!(table(&["example", "label", "similarity"], &rows, 80, Charset::Ascii), "\
+/// example  label  similarity
+/// -------  -----  ----------
+///      17  seven        0.95
+///     204  one          -0.5
 /// ");
 /// ```
 pub fn table(header: &[&str], rows: &[Vec<String>], columns: usize, charset: Charset) -> String {

@@ -50,7 +50,7 @@ pub(super) const CASES: &[(&str, Maker)] = &[
     }),
     ("InstanceNormalization", |name, r| {
         let shape = image(r, 2, 4);
-        let case = Case::new(name, 6).either(r, &shape);
+        let case = Case::new(name, 6).float("epsilon", 0.01).either(r, &shape);
         case.either(r, &shape[1..2]).either(r, &shape[1..2])
     }),
     ("GroupNormalization", |name, r| {
@@ -58,7 +58,8 @@ pub(super) const CASES: &[(&str, Maker)] = &[
         let mut shape = image(r, 2, 4);
         shape[1] = groups * r.size(1, 3);
         let stored = if r.chance(0.5) { [groups] } else { [shape[1]] };
-        let case = Case::new(name, 21).int("num_groups", groups as i64).either(r, &shape);
+        let case = Case::new(name, 21).int("num_groups", groups as i64).float("epsilon", 0.01);
+        let case = case.either(r, &shape);
         case.either(r, &stored).either(r, &stored)
     }),
 ];

@@ -290,7 +290,7 @@ impl Trial<'_> {
             let mut example = self.example(b)?;
             let Some(x) = example[k].clone() else { fail!("input {k} is absent") };
             let entries = x.flatten_all()?.to_vec1::<f64>()?;
-            let mut slopes = vec![Vec::with_capacity(entries.len()); WIDTH];
+            let mut slopes = vec![Vec::new(); WIDTH];
             for at in 0..entries.len() {
                 let mut sides = Vec::with_capacity(2);
                 for step in [STEP, -STEP] {

@@ -305,6 +305,16 @@ fn sum(a: &State, b: &State) -> OpResult<State> {
     Ok(State { h: (&a.h + &b.h)?, c })
 }
 
+/// What comes back to the outputs.
+struct Incoming {
+    /// Of Y: `[D, T, d, M, H]`.
+    y: Option<Tensor>,
+    /// Of the last h: `[D, d, M, H]`.
+    h: Option<Tensor>,
+    /// Of the last c: `[D, d, M, H]`.
+    c: Option<Tensor>,
+}
+
 /// What going back through time gives for one direction.
 struct Traced {
     /// Cotangent of x·Wᵀ + biases: `[T, d, M, G·H]`.
@@ -338,10 +348,10 @@ impl Recurrent {
     /// Every direction, worked out once for all factors and cotangents of the node.
     fn trace(&self, sweep: &Reverse) -> OpResult<Vec<Traced>> {
         if sweep.memo.get().is_none() {
-            let (whole, last) = self.cotangents(sweep)?;
+            let incoming = self.incoming(sweep)?;
             let mut list = Vec::new();
             for dir in 0..self.directions.len() {
-                list.extend(self.back(sweep, dir, &whole, &last)?.pack());
+                list.extend(self.back(sweep, dir, &incoming)?.pack());
             }
             // Nobody else can have filled it in between.
             let _ = sweep.memo.set(list);
@@ -350,9 +360,8 @@ impl Recurrent {
         list.chunks(list.len() / self.directions.len()).map(Traced::unpack).collect()
     }
 
-    /// Cotangents of Y as `[D, T, d, M, H]` and of the last states as `[D, d, M, H]`.
-    #[allow(clippy::type_complexity)]
-    fn cotangents(&self, sweep: &Reverse) -> OpResult<(Option<Tensor>, [Option<Tensor>; 2])> {
+    /// The cotangents of the outputs, directions and steps in front.
+    fn incoming(&self, sweep: &Reverse) -> OpResult<Incoming> {
         let (b, d, n) = (sweep.batch, sweep.width, self.rows);
         let (dirs, steps, hidden) = (self.directions.len(), self.steps, self.hidden);
         let y = match sweep.cotangent_of(0)? {
@@ -377,31 +386,25 @@ impl Recurrent {
             let state = state.reshape(shape)?.permute(order)?.contiguous()?;
             Ok(Some(state.reshape((dirs, d, b * n, hidden))?))
         };
-        Ok((y, [state(1)?, state(2)?]))
+        Ok(Incoming { y, h: state(1)?, c: state(2)? })
     }
 
     /// One direction, from its last step to its first.
-    fn back(
-        &self,
-        sweep: &Reverse,
-        dir: usize,
-        whole: &Option<Tensor>,
-        last: &[Option<Tensor>; 2],
-    ) -> OpResult<Traced> {
+    fn back(&self, sweep: &Reverse, dir: usize, incoming: &Incoming) -> OpResult<Traced> {
         let (weights, _) = self.weights(sweep.inputs, dir)?;
         let like = sweep.input(R)?;
         let zeros = || {
             let shape = (sweep.width, sweep.batch * self.rows, self.hidden);
             Tensor::zeros(shape, like.dtype(), like.device())
         };
-        let start = |k: usize| -> OpResult<Tensor> {
-            Ok(match &last[k] {
+        let start = |last: &Option<Tensor>| -> OpResult<Tensor> {
+            Ok(match last {
                 Some(last) => last.get(dir)?,
                 None => zeros()?,
             })
         };
-        let c = if self.cell.has_c() { Some(start(1)?) } else { None };
-        let mut state = State { h: start(0)?, c };
+        let c = if self.cell.has_c() { Some(start(&incoming.c)?) } else { None };
+        let mut state = State { h: start(&incoming.h)?, c };
         let mut input = vec![None; self.steps];
         let mut recurrent = vec![None; self.steps];
         let mut peepholes: Option<Tensor> = None;
@@ -410,8 +413,8 @@ impl Recurrent {
             let mask = self.running(t, sweep.batch, like.dtype())?;
             // Rows that are over pass their state's cotangent by; their h at t was never shown.
             let passing = mask.as_ref().map(|mask| masked(&state, &(1.0 - mask)?)).transpose()?;
-            if let Some(whole) = whole {
-                state.h = (state.h + whole.get(dir)?.get(t)?)?;
+            if let Some(y) = &incoming.y {
+                state.h = (state.h + y.get(dir)?.get(t)?)?;
             }
             if let Some(mask) = &mask {
                 state = masked(&state, mask)?;

@@ -5,7 +5,7 @@ use gradkin::network::{Model, Parameter};
 use crate::text;
 
 /// Warnings that matter, as sentences.
-pub(crate) fn warnings(model: &Model, parameters: &[Parameter]) -> Vec<String> {
+pub(super) fn warnings(model: &Model, parameters: &[Parameter]) -> Vec<String> {
     [
         unsupported(model),
         no_parameters(parameters),
@@ -61,11 +61,12 @@ fn looks_fused(name: &str) -> bool {
 }
 
 fn shared(parameters: &[Parameter]) -> Option<String> {
-    let shared: Vec<String> = parameters
-        .iter()
-        .filter(|p| p.uses > 1)
-        .map(|p| format!("{} ({} uses)", p.name, p.uses))
-        .collect();
+    let uses = |p: &Parameter| match p.copies.as_slice() {
+        [] => format!("{} ({} uses)", p.name, p.uses),
+        copies => format!("{} ({} uses, also stored as {})", p.name, p.uses, copies.join(", ")),
+    };
+    let shared = parameters.iter().filter(|p| p.uses > 1 || !p.copies.is_empty());
+    let shared: Vec<String> = shared.map(uses).collect();
     if shared.is_empty() {
         return None;
     }
@@ -80,7 +81,8 @@ mod tests {
     use super::*;
 
     fn parameter(name: &str, uses: usize) -> Parameter {
-        Parameter { name: name.into(), shape: vec![2], layer: "c (Conv)".into(), uses }
+        let (name, layer) = (name.into(), "c (Conv)".into());
+        Parameter { name, shape: vec![2], layer, uses, copies: Vec::new() }
     }
 
     #[test]

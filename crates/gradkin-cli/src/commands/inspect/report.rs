@@ -1,149 +1,31 @@
-//! `gradkin inspect`: what a network takes and gives, which of its numbers are parameters, and what
-//! comparing examples would cost, form by form.
+//! All that is known of a network, for people and for other programs.
 
 use std::path::Path;
 
-use gradkin::network::{Declared, Dimension, Model, Network, Options, Parameter, Uncounted};
-use gradkin::{Planned, Similarity};
+use gradkin::network::{Declared, Dimension, Model, Network, Parameter, Uncounted};
+use gradkin_data::write::Table;
 use serde_json::{Value, json};
 
-use crate::args::{Common, Format, InspectArgs};
-use crate::commands::advice;
-use crate::exit::{Failure, Outcome};
-use crate::job::{precision, settings};
+use super::advice;
+use super::cost::Cost;
+use crate::args::Format;
+use crate::exit::Outcome;
 use crate::printer::Printer;
-use crate::reading::{check_names, given_shape};
 use crate::text::{self, Align};
-use gradkin_data::write::Table;
-
-pub(crate) fn run(args: &InspectArgs, common: &Common, printer: &Printer) -> Outcome {
-    let model = Model::open(&args.model)?;
-    check_names(&model, &args.input_shapes.shapes)?;
-    let (network, failure) = match network(&model, args) {
-        Ok(network) => (Some(network), None),
-        Err(failure) => (None, Some(failure)),
-    };
-    let cost = match &network {
-        Some(network) => Some(Cost::new(network, args, common)?),
-        None => None,
-    };
-    let report = Report::new(&args.model, &model, network.as_ref(), cost);
-    match printer.format(args.format.format) {
-        Format::Table => report.print(printer)?,
-        Format::Json => printer.line(format!("{:#}", report.json()))?,
-        Format::Csv => {
-            report.warnings.iter().for_each(|warning| printer.warning(warning));
-            printer.table(&report.table()?, Format::Csv)?;
-        }
-    }
-    failure.map_or(Ok(()), Err)
-}
-
-/// The network at the shapes that are known, or why it cannot be built.
-fn network(model: &Model, args: &InspectArgs) -> Outcome<Network> {
-    let given = &args.input_shapes.shapes;
-    let shape = |input: &Declared| {
-        given_shape(given, input).map(|shape| (input.name.clone(), shape.to_vec()))
-    };
-    let options = Options {
-        precision: precision(&args.similarity),
-        input_shapes: model.inputs().iter().filter_map(shape).collect(),
-    };
-    let open = model.inputs().iter().find(|input| {
-        given_shape(given, input).is_none()
-            && input.example_shape().is_none_or(|shape| shape.contains(&None))
-    });
-    Network::new(model, &options).map_err(|error| match open {
-        Some(input) if model.unsupported_nodes().is_empty() => Failure::mistake(error)
-            .hint(format!("give its shape with --input-shape {}", example_of_flag(input))),
-        _ => error.into(),
-    })
-}
-
-/// `image=3xHxW`, as far as the file says.
-fn example_of_flag(input: &Declared) -> String {
-    let open = |at: usize| format!("<axis {at}>");
-    let lengths = match input.example_shape() {
-        Some(shape) => shape
-            .iter()
-            .enumerate()
-            .map(|(at, length)| length.map_or(open(at), |length| length.to_string()))
-            .collect::<Vec<_>>()
-            .join("x"),
-        None => "SHAPE".into(),
-    };
-    format!("{}={lengths}", input.name)
-}
-
-/// What comparing a number of examples costs.
-struct Cost {
-    examples: usize,
-    outputs: usize,
-    bytes_per_number: usize,
-    plan: Vec<Planned>,
-}
-
-impl Cost {
-    fn new(network: &Network, args: &InspectArgs, common: &Common) -> Outcome<Self> {
-        let settings = settings(&args.similarity, common, network)?;
-        let similarity = Similarity::new(network, settings)?;
-        // Of a set with itself, each pair is met once.
-        let partners = (args.batch / 2).max(1);
-        Ok(Self {
-            examples: args.batch,
-            outputs: similarity.outputs()?,
-            bytes_per_number: match args.similarity.dtype {
-                crate::args::Dtype::F32 => 4,
-                crate::args::Dtype::F64 => 8,
-            },
-            plan: similarity.plan(partners)?,
-        })
-    }
-
-    fn pairs(&self) -> f64 {
-        self.examples as f64 * (self.examples as f64 + 1.0) / 2.0
-    }
-
-    fn work_per_pair(&self) -> f64 {
-        self.plan.iter().map(|planned| planned.work_per_pair).sum()
-    }
-
-    fn numbers(&self) -> usize {
-        self.plan.iter().map(|planned| planned.numbers).sum()
-    }
-
-    fn bytes(&self) -> f64 {
-        self.numbers() as f64 * self.bytes_per_number as f64 * self.examples as f64
-    }
-
-    /// The pieces of one parameter: forms, work for a pair, numbers for an example. `None` where the
-    /// parameter is not compared.
-    fn of(&self, parameter: usize) -> Option<(String, f64, usize)> {
-        let own: Vec<&Planned> = self.plan.iter().filter(|p| p.parameter == parameter).collect();
-        let first = own.first()?;
-        let form = match own.iter().all(|p| p.form == first.form) {
-            true if own.len() > 1 => format!("{} ×{}", first.form, own.len()),
-            true => first.form.to_string(),
-            false => "several".into(),
-        };
-        let work = own.iter().map(|p| p.work_per_pair).sum();
-        Some((form, work, own.iter().map(|p| p.numbers).sum()))
-    }
-}
 
 /// All there is to tell.
-struct Report<'a> {
+pub(super) struct Report<'a> {
     path: &'a Path,
     model: &'a Model,
     network: Option<&'a Network>,
     parameters: Vec<Parameter>,
     uncounted: Vec<Uncounted>,
     cost: Option<Cost>,
-    warnings: Vec<String>,
+    pub(super) warnings: Vec<String>,
 }
 
 impl<'a> Report<'a> {
-    fn new(
+    pub(super) fn new(
         path: &'a Path,
         model: &'a Model,
         network: Option<&'a Network>,
@@ -158,6 +40,17 @@ impl<'a> Report<'a> {
         self.parameters.iter().map(Parameter::len).sum()
     }
 
+    pub(super) fn tell(&self, format: Format, printer: &Printer) -> Outcome {
+        match format {
+            Format::Table => self.print(printer),
+            Format::Json => printer.line(format!("{:#}", self.json())),
+            Format::Csv => {
+                self.warnings.iter().for_each(|warning| printer.warning(warning));
+                printer.table(&self.table()?, Format::Csv)
+            }
+        }
+    }
+
     fn print(&self, printer: &Printer) -> Outcome {
         self.head().into_iter().try_for_each(|line| printer.line(line))?;
         section(printer, "parameters", self.parameter_lines())?;
@@ -167,7 +60,7 @@ impl<'a> Report<'a> {
         }
         if let Some(cost) = &self.cost {
             let title = format!("comparing {}", text::counted(cost.examples, "example"));
-            section(printer, &title, cost_lines(cost))?;
+            section(printer, &title, cost.lines())?;
         }
         if !self.warnings.is_empty() {
             section(printer, "to be aware of", self.warnings.clone())?;
@@ -181,19 +74,21 @@ impl<'a> Report<'a> {
             "" => "unknown".into(),
             producer => producer.to_owned(),
         };
-        let mut rows = vec![
-            vec!["model".into(), self.path.display().to_string(), text::bytes(bytes as f64)],
-            vec!["producer".into(), producer, format!("opset {}", self.model.opset())],
+        let opset = format!("{producer}, opset {}", self.model.opset());
+        let mut lines = vec![
+            format!("model      {} ({})", self.path.display(), text::bytes(bytes as f64)),
+            format!("producer   {opset}"),
         ];
-        for input in self.model.inputs() {
-            rows.push(vec!["input".into(), input.name.clone(), self.describe_input(input)]);
-        }
-        for output in self.model.outputs() {
-            rows.push(vec!["output".into(), output.name.clone(), self.describe_output(output)]);
-        }
+        let inputs = self.model.inputs().iter();
+        let mut ends: Vec<Vec<String>> = inputs
+            .map(|input| vec!["input".into(), input.name.clone(), self.describe_input(input)])
+            .collect();
+        ends.extend(self.model.outputs().iter().map(|output| {
+            vec!["output   ".into(), output.name.clone(), self.describe_output(output)]
+        }));
+        lines.extend(text::columns(&ends, &[Align::Left; 3]));
         let counts = self.model.operator_counts();
         let counts: Vec<String> = counts.iter().map(|(name, n)| format!("{name} {n}")).collect();
-        let mut lines = text::columns(&rows, &[Align::Left; 3]);
         lines.push(format!("operators  {}", counts.join(", ")));
         lines
     }
@@ -237,7 +132,7 @@ impl<'a> Report<'a> {
                 parameter.name.clone(),
                 text::shape(&parameter.shape),
                 text::count(parameter.len()),
-                parameter.layer.clone(),
+                short_layer(&parameter.layer),
                 parameter.uses.to_string(),
             ];
             row.extend(
@@ -311,7 +206,7 @@ impl<'a> Report<'a> {
             "not_parameters": self.uncounted.iter().map(|u| json!({
                 "name": u.name, "shape": u.shape, "reason": u.reason,
             })).collect::<Vec<_>>(),
-            "cost": self.cost.as_ref().map(cost_json),
+            "cost": self.cost.as_ref().map(Cost::json),
             "warnings": self.warnings,
         })
     }
@@ -347,6 +242,7 @@ impl<'a> Report<'a> {
             "count": parameter.len(),
             "layer": parameter.layer,
             "uses": parameter.uses,
+            "copies": parameter.copies,
         });
         if let Some((form, work, numbers)) = self.cost.as_ref().and_then(|cost| cost.of(index)) {
             entry["form"] = form.into();
@@ -363,34 +259,19 @@ fn section(printer: &Printer, title: &str, lines: Vec<String>) -> Outcome {
     lines.into_iter().try_for_each(|line| printer.line(format!("  {line}")))
 }
 
-fn cost_lines(cost: &Cost) -> Vec<String> {
-    vec![
-        format!("outputs compared    {}", text::count(cost.outputs)),
-        format!(
-            "all pairs           {} multiply-adds ({} a pair)",
-            text::short(cost.work_per_pair() * cost.pairs()),
-            text::short(cost.work_per_pair())
-        ),
-        format!(
-            "gradients in memory {} ({} numbers an example)",
-            text::bytes(cost.bytes()),
-            text::count(cost.numbers())
-        ),
-    ]
+/// A layer's `name (operator)` with a long name cut.
+fn short_layer(layer: &str) -> String {
+    const LONGEST: usize = 24;
+    match layer.rsplit_once(" (") {
+        Some((name, operator)) if name.chars().count() > LONGEST => {
+            let kept: String = name.chars().take(LONGEST - 1).collect();
+            format!("{kept}… ({operator}")
+        }
+        _ => layer.to_owned(),
+    }
 }
 
-fn cost_json(cost: &Cost) -> Value {
-    json!({
-        "examples": cost.examples,
-        "outputs": cost.outputs,
-        "work_per_pair": cost.work_per_pair(),
-        "work": cost.work_per_pair() * cost.pairs(),
-        "numbers_per_example": cost.numbers(),
-        "bytes": cost.bytes(),
-    })
-}
-
-fn open_shape(shape: &[Option<usize>]) -> String {
+pub(super) fn open_shape(shape: &[Option<usize>]) -> String {
     let lengths = shape.iter().map(|l| l.map_or("?".into(), |length| length.to_string()));
     format!("[{}]", lengths.collect::<Vec<String>>().join(", "))
 }

@@ -1,0 +1,27 @@
+//! The networks and inputs that the benchmarks share.
+
+#![allow(dead_code, missing_docs, unreachable_pub)]
+
+use std::path::Path;
+
+use gradkin::InMemory;
+use gradkin::network::{Model, Network, Options};
+
+/// A network of `tests/reference`.
+pub fn network(name: &str) -> Network {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/reference");
+    let model = Model::open(tests.join(name).join("model.onnx")).expect("the reference networks");
+    Network::new(&model, &Options::default()).expect("a network that gradkin knows")
+}
+
+/// Examples of roughly normal numbers.
+pub fn examples(network: &Network, count: usize) -> InMemory {
+    let size: usize = network.inputs()[0].shape.iter().product();
+    let mut state = 1u64;
+    let mut uniform = || {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (state >> 11) as f64 / (1u64 << 53) as f64
+    };
+    let values = (0..count * size).map(|_| (0..4).map(|_| uniform()).sum::<f64>() - 2.0).collect();
+    InMemory::new(values, size)
+}
