@@ -26,7 +26,7 @@ import numpy as np
 
 GRADKIN_ARGUMENTS = {
     "correlation": "kernel {model} {data} --outputs {outputs} --kind correlation -o {result}",
-    "trace": "kernel {model} {data} --reduce trace -o {result}",
+    "trace": "kernel {model} {data} --kind inner --reduce trace -o {result}",
 }
 PYTORCH_SCRIPT = Path(__file__).with_name("pytorch_kernel.py")
 

@@ -31,11 +31,23 @@ use crate::printer::Printer;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    keep_tensors_on_one_thread();
     exit::report_panics_in_one_line();
     let args = Args::parse();
     let printer = Printer::new(&args.common);
     let outcome = run(&args, &printer);
     exit::code(outcome, &printer)
+}
+
+/// Keep the tensor library from splitting element-wise operations over threads of its own.
+///
+/// Sweeps are parallel over examples already. Measured on the job of `benches/against_pytorch.py`,
+/// more than half of all processor time went into its threads waiting for each other otherwise.
+#[allow(unsafe_code)]
+fn keep_tensors_on_one_thread() {
+    // SAFETY: this is the first thing that `main` does; no other thread exists that could read the
+    // environment meanwhile.
+    unsafe { std::env::set_var("CANDLE_NUM_THREADS", "1") };
 }
 
 fn run(args: &Args, printer: &Printer) -> Outcome {

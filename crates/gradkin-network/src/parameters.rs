@@ -81,8 +81,16 @@ enum Place {
     Elementwise,
     /// Subtrahend, divisor or the like, or applied to the raw input.
     Preprocessing,
-    /// Running statistic, bound, pad value: never.
+    /// Mean or variance that training keeps along.
+    Statistic,
+    /// Bound, pad value, shape: never.
     Never,
+}
+
+impl Place {
+    fn counts(self) -> bool {
+        !matches!(self, Self::Never | Self::Statistic)
+    }
 }
 
 /// Operators that hand entries of input 0 on.
@@ -116,6 +124,7 @@ fn place(node: &RawNode, operand: usize, on_input: bool, through: &Uses) -> Plac
         ("LSTM", 7) => Place::Affine,
         ("RNN" | "GRU" | "LSTM", 5 | 6) => Place::Affine,
         ("BatchNormalization", 1 | 2) => Place::Affine,
+        ("BatchNormalization", 3 | 4) => Place::Statistic,
         (
             "LayerNormalization"
             | "InstanceNormalization"
@@ -236,7 +245,7 @@ fn objection(
     role: Option<Role>,
 ) -> Option<&'static str> {
     let has = |place: Place| places.contains(&place);
-    let used = places.iter().any(|place| *place != Place::Never);
+    let used = places.iter().any(|place| place.counts());
     match role {
         Some(Role::Parameter) if used => return None,
         Some(Role::Buffer) => return Some("a buffer, says the exporter"),
@@ -276,7 +285,7 @@ fn objection(
                 .is_ok_and(|r| r.is_match(name));
         return (!learned).then_some("applied to the raw input, as mean and deviation are");
     }
-    Some("not used as a weight")
+    Some(if has(Place::Statistic) { "a running statistic" } else { "not used as a weight" })
 }
 
 /// Go through every stored float tensor of a model.
@@ -325,7 +334,7 @@ pub(crate) fn find(model: &Model) -> Found {
 }
 
 fn parameter(name: &str, constant: &Constant, reached: &[(&RawNode, Place)]) -> Parameter {
-    let counted = reached.iter().filter(|(_, place)| *place != Place::Never);
+    let counted = reached.iter().filter(|(_, place)| place.counts());
     let nodes: BTreeMap<&str, ()> = counted.clone().map(|(n, _)| (n.name.as_str(), ())).collect();
     let layer = match { counted }.next() {
         Some((node, _)) => format!("{} ({})", node.name, node.operator),

@@ -1,6 +1,9 @@
 //! What does one forward and reverse sweep cost per example, and what does the reverse add to the
 //! forward?
 
+// A benchmark that cannot run should say so at once.
+#![allow(clippy::expect_used, missing_docs)]
+
 mod common;
 
 use std::hint::black_box;

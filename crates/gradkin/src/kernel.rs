@@ -10,7 +10,7 @@ use gradkin_network::{Network, Precision, Sweep};
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
-use crate::examples::Examples;
+use crate::examples::{Examples, Labels};
 use crate::features::{Arrays, Features, Recipe, Side, encode};
 use crate::number::Number;
 use crate::output::{Output, OutputChoice};
@@ -82,7 +82,7 @@ impl Values {
     }
 }
 
-/// Examples for which a similarity is undefined.
+/// Examples for which a similarity is undefined, each list in ascending order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Undefined {
     /// No parameter can move the output: K(x, x) has rank zero.
@@ -104,7 +104,8 @@ impl Undefined {
 
     /// Whether `example` is among them.
     pub fn contains(&self, example: usize) -> bool {
-        self.rank_zero.contains(&example) || self.not_finite.contains(&example)
+        let among = |list: &[usize]| list.binary_search(&example).is_ok();
+        among(&self.rank_zero) || among(&self.not_finite)
     }
 
     fn note<T>(&mut self, features: &Features<T>, start: usize, zero_counts: bool) {
@@ -300,9 +301,9 @@ impl<'a> Similarity<'a> {
         let Some((count, bytes)) = count.zip(bytes).filter(|(_, b)| *b <= self.settings.memory)
         else {
             return Err(Error::Usage(format!(
-                "a kernel of shape {shape:?} does not fit the memory budget of {} MiB; raise --memory, \
+                "a kernel of shape {shape:?} does not fit the memory budget of {}; raise --memory, \
                  take fewer examples, or ask for neighbours, which need no kernel",
-                self.settings.memory >> 20
+                readable(self.settings.memory)
             )));
         };
         let values = Mutex::new(vec![T::default(); count]);
@@ -387,7 +388,20 @@ fn check_labels(recipe: &Recipe, examples: &dyn Examples) -> Result<()> {
             examples.len()
         )));
     }
-    Ok(())
+    let classes = recipe.output.classes();
+    match labels {
+        Labels::Classes(ids) if recipe.output.needs_labels() => {
+            match ids.iter().position(|class| *class >= classes) {
+                Some(example) => Err(Error::Usage(format!(
+                    "{}: example {example} has label {} but the network has {classes} outputs",
+                    examples.name(),
+                    ids[example]
+                ))),
+                None => Ok(()),
+            }
+        }
+        _ => Ok(()),
+    }
 }
 
 /// How two sets are cut so that two blocks fit the budget.
@@ -419,10 +433,10 @@ impl Blocks {
         let row_step = room.saturating_sub(column_step).min(n);
         if row_step == 0 {
             return Err(Error::Usage(format!(
-                "one example takes {} MiB and two do not fit the memory budget of {} MiB; raise --memory, \
-                 or choose fewer parameters (--params) or outputs (--outputs)",
-                each >> 20,
-                budget >> 20
+                "one example takes {} and two do not fit the {} that are left of the memory budget; \
+                 raise --memory, or choose fewer parameters (--params) or outputs (--outputs)",
+                readable(each),
+                readable(budget)
             )));
         }
         Ok(Self { n, m, symmetric, row_step, column_step })
@@ -442,6 +456,15 @@ impl Blocks {
     fn sweeps(&self) -> u64 {
         let columns = |i: Range<usize>| self.columns(&i).map(|j| j.len() as u64).sum::<u64>();
         self.rows().map(|i| i.len() as u64 + columns(i)).sum()
+    }
+}
+
+/// A number of bytes for people.
+fn readable(bytes: usize) -> String {
+    match bytes {
+        0..0x2800 => format!("{bytes} bytes"),
+        0x2800..0xa0_0000 => format!("{} KiB", bytes >> 10),
+        _ => format!("{} MiB", bytes >> 20),
     }
 }
 

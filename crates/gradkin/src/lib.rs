@@ -36,5 +36,5 @@ pub use neighbors::{Neighbor, Neighbors};
 pub use output::{Class, Loss, OutputChoice, Positions, Select};
 pub use plan::{Form, Planned, cost, possible_forms};
 pub use progress::{Progress, Stage, Watch};
-pub use sums::SoftCounts;
 pub use similarity::{Kind, Metric, Reduction};
+pub use sums::SoftCounts;

@@ -153,6 +153,11 @@ impl Output {
         }
     }
 
+    /// d₀, the number of outputs that are chosen, before they are combined.
+    pub(crate) fn classes(&self) -> usize {
+        self.rows.len()
+    }
+
     pub(crate) fn needs_labels(&self) -> bool {
         matches!(self.select, Select::LogProbability(Class::Given) | Select::Loss(_))
     }
@@ -252,9 +257,8 @@ impl Output {
         // M has rank d − 1; the square root would blow the rounding of its zero up to 1e-8.
         let top = (0..n).map(|k| s[k]).fold(0.0, f64::max);
         let root = |k: usize| if s[k] > 1e-14 * top { s[k].sqrt() } else { 0.0 };
-        let entry = |i: usize, j: usize| -> f64 {
-            (0..n).map(|k| u[(i, k)] * root(k) * u[(j, k)]).sum()
-        };
+        let entry =
+            |i: usize, j: usize| -> f64 { (0..n).map(|k| u[(i, k)] * root(k) * u[(j, k)]).sum() };
         Ok((0..n).map(|i| (0..n).map(|j| entry(i, j)).collect()).collect())
     }
 }

@@ -87,7 +87,7 @@ fn preparation(shape: FactorShape, form: Form, outputs: usize) -> f64 {
 }
 
 /// Choose the cheapest form of every component, given how many partners each example will meet.
-pub fn plan(
+pub(crate) fn plan(
     sweep: &Sweep,
     outputs: usize,
     reduction: Reduction,

@@ -62,7 +62,9 @@ impl Similarity<'_> {
             let range = chunk * step..chunk * step + target.len() / size;
             let count = range.len();
             let swept = Swept::<T>::new(&recipe, examples, &layout, Side::Row, range)?;
-            for (b, target) in target.chunks_mut(size).enumerate().filter(|(b, _)| swept.state(*b).1) {
+            for (b, target) in
+                target.chunks_mut(size).enumerate().filter(|(b, _)| swept.state(*b).1)
+            {
                 signs.project(&layout, &swept, b, target);
             }
             counter.add(count as u64)
@@ -112,17 +114,24 @@ impl<T: Number> Signs<T> {
             match arrays {
                 Arrays::Dense { len, .. } => {
                     let mut projected = vec![T::default(); m];
-                    product_abt((1, m, d * len), &delta, &signs[0][1], &mut projected, Into::Replace);
+                    product_abt(
+                        (1, m, d * len),
+                        &delta,
+                        &signs[0][1],
+                        &mut projected,
+                        Into::Replace,
+                    );
                     target.iter_mut().zip(&projected).for_each(|(s, x)| *s += scale * x.to_f64());
                 }
                 Arrays::Factored { groups, positions, input, cotangent } => {
                     let (t, p, q) = (*positions, *input, *cotangent);
-                    for g in 0..groups.len() {
+                    for (g, [left_signs, right_signs]) in signs.iter().enumerate() {
                         let a = &swept.input(component, b)[g * t * p..(g + 1) * t * p];
                         let delta = by_position(&delta, (d, groups.len(), t, q), g);
-                        let (mut left, mut right) = (vec![T::default(); t * m], vec![T::default(); t * m]);
-                        product_abt((t, m, p), a, &signs[g][0], &mut left, Into::Replace);
-                        product_abt((t, m, d * q), &delta, &signs[g][1], &mut right, Into::Replace);
+                        let (mut left, mut right) =
+                            (vec![T::default(); t * m], vec![T::default(); t * m]);
+                        product_abt((t, m, p), a, left_signs, &mut left, Into::Replace);
+                        product_abt((t, m, d * q), &delta, right_signs, &mut right, Into::Replace);
                         for (i, (x, y)) in left.iter().zip(&right).enumerate() {
                             target[i % m] += scale * x.to_f64() * y.to_f64();
                         }
@@ -132,7 +141,13 @@ impl<T: Number> Signs<T> {
                     let rows = signs[0][0].len() / m;
                     let delta = by_position(&delta, (d, 1, *positions, *width), 0);
                     let mut right = vec![T::default(); positions * m];
-                    product_abt((*positions, m, d * width), &delta, &signs[0][1], &mut right, Into::Replace);
+                    product_abt(
+                        (*positions, m, d * width),
+                        &delta,
+                        &signs[0][1],
+                        &mut right,
+                        Into::Replace,
+                    );
                     for (t, row) in swept.index(component, b).iter().enumerate() {
                         for i in 0..m {
                             let sign = signs[0][0][i * rows + *row as usize].to_f64();
@@ -146,7 +161,11 @@ impl<T: Number> Signs<T> {
 }
 
 /// δ of one group, `[d, G, T, q]` → `[T, d·q]`.
-fn by_position<T: Number>(delta: &[T], (d, groups, t_count, q): (usize, usize, usize, usize), g: usize) -> Vec<T> {
+fn by_position<T: Number>(
+    delta: &[T],
+    (d, groups, t_count, q): (usize, usize, usize, usize),
+    g: usize,
+) -> Vec<T> {
     let mut result = Vec::with_capacity(d * t_count * q);
     for t in 0..t_count {
         for c in 0..d {

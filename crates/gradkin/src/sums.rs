@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::examples::Examples;
 use crate::features::{Arrays, Recipe, Side, Swept};
 use crate::kernel::{Similarity, Undefined};
-use crate::number::{Number, dot, product_ab, product_abt, Into};
+use crate::number::{Into, Number, dot, product_ab, product_abt};
 use crate::progress::{Counter, Stage, Watch};
 use crate::similarity::Reduction;
 

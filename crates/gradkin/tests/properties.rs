@@ -2,6 +2,8 @@
 //! small networks in double precision, and everything the library computes cleverly against the
 //! plain formula on written-out kernels.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use common::{Data, Ending, Sizes, convolutional, embedding, images, relative, tokens};
@@ -46,7 +48,8 @@ fn power(k: &Mat<f64>, power: f64, tolerance: f64) -> (Mat<f64>, usize) {
     let d = k.nrows();
     let top = (0..d).map(|i| s[i]).fold(0.0, f64::max);
     let kept: Vec<usize> = (0..d).filter(|i| s[*i] > tolerance * top).collect();
-    let entry = |a: usize, b: usize| kept.iter().map(|i| u[(a, *i)] * s[*i].powf(power) * u[(b, *i)]).sum();
+    let entry =
+        |a: usize, b: usize| kept.iter().map(|i| u[(a, *i)] * s[*i].powf(power) * u[(b, *i)]).sum();
     (Mat::from_fn(d, d, entry), kept.len())
 }
 
@@ -343,14 +346,16 @@ fn sketches_estimate_the_kernel() {
     // Embeddings take their own path.
     let network = embedding(Sizes { seed: 5, channels: 9, hidden: 3, outputs: 2 }, 3, false);
     let data = tokens(5, 3, 9, 5);
-    let settings = Settings { form: Some(Form::Rows), ..settings(Kind::Correlation, Reduction::Trace) };
+    let settings =
+        Settings { form: Some(Form::Rows), ..settings(Kind::Correlation, Reduction::Trace) };
     let exact = kernel(&network, &data, settings.clone());
     let similarity = Similarity::new(&network, settings).unwrap();
     let counts = similarity.soft_counts(&data, &|_| true).unwrap().counts;
     let sums: Vec<f64> = exact.chunks(5).map(|row| row.iter().sum()).collect();
     assert!(relative(&counts, &sums) < 1e-9);
     let sketches = similarity.sketches(&data, 20_000, 3, &|_| true).unwrap();
-    let estimate: f64 = sketches[..20_000].iter().zip(&sketches[20_000..]).map(|(a, b)| a * b).sum();
+    let estimate: f64 =
+        sketches[..20_000].iter().zip(&sketches[20_000..]).map(|(a, b)| a * b).sum();
     assert!((estimate - exact[1]).abs() < 0.06, "{estimate} {}", exact[1]);
 }
 
@@ -373,7 +378,10 @@ fn dead_examples_are_undefined() {
         assert_eq!(kernel.undefined_rows.rank_zero, [1]);
         assert_eq!(kernel.undefined_rows.not_finite, [3]);
         let (defined, rows, _) = kernel.defined();
-        assert_eq!((defined.shape.as_slice(), rows.as_slice()), ([2, 2].as_slice(), [0, 2].as_slice()));
+        assert_eq!(
+            (defined.shape.as_slice(), rows.as_slice()),
+            ([2, 2].as_slice(), [0, 2].as_slice())
+        );
         assert!(kernel.values.to_f64().iter().all(|k| k.is_finite()));
     }
     let similarity = Similarity::new(&network, Settings::default()).unwrap();

@@ -1,14 +1,21 @@
 //! Kernels of real networks through the library, in every form, against PyTorch's autograd.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use common::{Failure, folders, open, read, relative};
 use gradkin::network::Precision;
 use gradkin::{Form, Kind, Reduction, Settings, Similarity};
 
-fn error(folder: &std::path::Path, precision: Precision, form: Option<Form>) -> Result<f64, Failure> {
+fn error(
+    folder: &std::path::Path,
+    precision: Precision,
+    form: Option<Form>,
+) -> Result<f64, Failure> {
     let (network, data) = open(folder, precision)?;
-    let settings = Settings { kind: Kind::Inner, reduction: Reduction::Matrix, form, ..Settings::default() };
+    let settings =
+        Settings { kind: Kind::Inner, reduction: Reduction::Matrix, form, ..Settings::default() };
     let kernel = Similarity::new(&network, settings)?.kernel(&data, None, &|_| true)?;
     let (shape, wanted) = read(&folder.join("kernel.npy"))?;
     assert_eq!(kernel.shape, shape);

@@ -7,6 +7,7 @@ mod attributes;
 mod constant;
 mod functions;
 mod signature;
+mod wire;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -157,6 +158,7 @@ impl Model {
         if bytes.is_empty() {
             return Err(not_onnx("the file is empty".into()));
         }
+        wire::check(bytes).map_err(not_onnx)?;
         let proto = ModelProto::parse_buf(bytes).map_err(|e| not_onnx(e.to_string()))?;
         let Some(graph) = proto.graph else {
             return Err(not_onnx("it holds no graph".into()));

@@ -1,6 +1,6 @@
 //! What the tests share: reference folders, small random networks written as ONNX, comparisons.
 
-#![allow(dead_code, missing_docs, unreachable_pub)]
+#![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used)]
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
@@ -135,7 +135,8 @@ impl Builder {
         self.count += 1;
         let output = format!("{operator}_{}", self.count);
         let attribute = |(name, values): &(&str, &[i64])| {
-            let single = values.len() == 1 && !matches!(*name, "axes" | "pads" | "kernel_shape" | "perm");
+            let single =
+                values.len() == 1 && !matches!(*name, "axes" | "pads" | "kernel_shape" | "perm");
             AttributeProto {
                 name: Some((*name).into()),
                 i: single.then(|| values[0]),
