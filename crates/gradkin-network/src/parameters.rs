@@ -302,12 +302,13 @@ pub(crate) fn find(model: &Model) -> Found {
         }
         let reached = uses.places(name);
         let places: Vec<Place> = reached.iter().map(|(_, place)| *place).collect();
-        let reason = match objection(name, constant, &places, model.roles.get(name).copied()) {
-            None if !initializer && !places.contains(&Place::Weight) => {
-                Some("a constant inside the graph, not a stored tensor")
-            }
-            reason => reason,
-        };
+        let reason =
+            match objection(name, constant, &places, model.signature.roles.get(name).copied()) {
+                None if !initializer && !places.contains(&Place::Weight) => {
+                    Some("a constant inside the graph, not a stored tensor")
+                }
+                reason => reason,
+            };
         if let Some(reason) = reason {
             if initializer {
                 let (name, shape) = (name.into(), constant.shape.clone());

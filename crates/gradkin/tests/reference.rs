@@ -6,7 +6,7 @@ mod common;
 
 use common::{Failure, folders, open, read, relative};
 use gradkin::network::Precision;
-use gradkin::{Form, Kind, Reduction, Settings, Similarity};
+use gradkin::{Form, Kind, OutputChoice, Positions, Reduction, Select, Settings, Similarity};
 
 fn error(
     folder: &std::path::Path,
@@ -46,4 +46,25 @@ fn every_form_equals_pytorch_in_single_precision() {
 #[test]
 fn every_form_equals_pytorch_in_double_precision() {
     check(Precision::F64, 1e-9);
+}
+
+/// The mean over positions of a value inside the network is what the network's own last node takes,
+/// and single positions are rows of the whole Jacobian.
+#[test]
+fn positions_of_an_inner_value() {
+    let folder = folders().into_iter().find(|f| f.ends_with("unet")).unwrap();
+    let (network, data) = open(&folder, Precision::F64).unwrap();
+    let (_, wanted) = read(&folder.join("kernel.npy")).unwrap();
+    let run = |positions: Option<Positions>, select: Select| {
+        let name = Some("conv2d_4".into());
+        let output = OutputChoice { name, positions, select, ..OutputChoice::default() };
+        let (kind, reduction) = (Kind::Inner, Reduction::Matrix);
+        let settings = Settings { kind, reduction, output, ..Settings::default() };
+        let kernel = Similarity::new(&network, settings).unwrap().kernel(&data, None, &|_| true);
+        kernel.unwrap().values.to_f64()
+    };
+    assert!(relative(&run(Some(Positions::Mean), Select::All), &wanted) < 1e-9);
+    // Channel 1 at pixel (2, 3) of [2, 16, 16] is element 256 + 35.
+    let single = run(Some(Positions::List(vec![vec![2, 3]])), Select::List(vec![1]));
+    assert!(relative(&single, &run(None, Select::List(vec![256 + 35]))) < 1e-12);
 }

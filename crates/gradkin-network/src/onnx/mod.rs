@@ -133,7 +133,7 @@ pub struct Model {
     pub(crate) inputs: Vec<Declared>,
     pub(crate) outputs: Vec<Declared>,
     /// What the exporter says of stored tensors, where it says anything.
-    pub(crate) roles: HashMap<String, Role>,
+    pub(crate) signature: signature::Signature,
 }
 
 impl Model {
@@ -186,7 +186,7 @@ impl Model {
             initializers: Vec::with_capacity(graph.initializer.len()),
             inputs: Vec::new(),
             outputs: Vec::new(),
-            roles: signature::read(bytes),
+            signature: signature::read(bytes),
         };
         let functions = functions::Functions::read(bytes).map_err(not_onnx)?;
         model.read_graph(graph, &functions, folder.as_deref())?;
@@ -283,6 +283,17 @@ impl Model {
     /// The outputs.
     pub fn outputs(&self) -> &[Declared] {
         &self.outputs
+    }
+
+    /// Layers whose running statistics the training program had but the file has not: an exporter
+    /// folded their BatchNormalization into the layer before. Known for PyTorch's exporter only.
+    pub fn folded_normalizations(&self) -> Vec<&str> {
+        let stored = |name: &str| self.initializers.iter().any(|(stored, _)| stored == name);
+        let targets = self.signature.targets.iter().filter(|target| !stored(target));
+        targets
+            .filter_map(|target| target.strip_suffix("running_mean"))
+            .map(|l| l.trim_end_matches('.'))
+            .collect()
     }
 
     /// How many nodes use each operator, by operator name.

@@ -1,8 +1,9 @@
 //! What PyTorch's exporter says of stored tensors: whether each was a parameter or a buffer.
 //!
-//! The exporter keeps the signature of the exported program as metadata on the values
-//! (`pkg.torch.export.graph_signature.InputSpec.kind`). Other exporters, and older files, have no
-//! such thing; then place, name and value decide (see [`crate::parameters`]).
+//! The exporter keeps the signature of the exported program as metadata: on the values
+//! (`pkg.torch.export.graph_signature.InputSpec.kind`), and whole on the graph, where it also names
+//! tensors that the optimiser has folded away since. Other exporters, and older files, have no such
+//! thing; then place, name and value decide (see [`crate::parameters`]).
 
 use std::collections::HashMap;
 
@@ -21,15 +22,31 @@ pub(crate) enum Role {
 }
 
 const KEY: &str = "pkg.torch.export.graph_signature.InputSpec.kind";
+const PROGRAM: &str = "pkg.torch.export.ExportedProgram.graph_signature";
 
-/// The role of every value that carries one.
-pub(super) fn read(bytes: &[u8]) -> HashMap<String, Role> {
+/// The signature as far as the file holds it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Signature {
+    /// The role of every value that carries one.
+    pub(crate) roles: HashMap<String, Role>,
+    /// Every tensor of the training program, whether the file still holds it or not.
+    pub(crate) targets: Vec<String>,
+}
+
+/// Read it from a model file that [`wire::check`](super::wire::check) has passed.
+pub(super) fn read(bytes: &[u8]) -> Signature {
     // The model itself was decoded before this; what cannot be read here says nothing.
     File::decode(ValueReader::from_buf(bytes)).map(|file| file.0).unwrap_or_default()
 }
 
-struct File(HashMap<String, Role>);
-struct Graph(HashMap<String, Role>);
+/// The names between the quotes of `target='…'`.
+fn targets(program: &str) -> Vec<String> {
+    let after = program.split("target='").skip(1);
+    after.filter_map(|rest| rest.split_once('\'')).map(|(name, _)| name.to_owned()).collect()
+}
+
+struct File(Signature);
+struct Graph(Signature);
 struct Info(Option<(String, Role)>);
 
 impl DecodeMessage for File {
@@ -39,14 +56,14 @@ impl DecodeMessage for File {
         mut fields: Fields<R>,
     ) -> Result<Self, ProtobufError> {
         const GRAPH: u64 = 7;
-        let mut roles = HashMap::new();
+        let mut signature = Signature::default();
         while let Some(mut field) = fields.next()? {
             match field.number() {
-                GRAPH => roles.extend(Graph::decode_field(&mut field)?.0),
+                GRAPH => signature = Graph::decode_field(&mut field)?.0,
                 _ => field.skip()?,
             }
         }
-        Ok(Self(roles))
+        Ok(Self(signature))
     }
 }
 
@@ -57,14 +74,21 @@ impl DecodeMessage for Graph {
         mut fields: Fields<R>,
     ) -> Result<Self, ProtobufError> {
         const VALUE_INFO: u64 = 13;
-        let mut roles = HashMap::new();
+        const METADATA: u64 = 16;
+        let mut signature = Signature::default();
         while let Some(mut field) = fields.next()? {
             match field.number() {
-                VALUE_INFO => roles.extend(Info::decode_field(&mut field)?.0),
+                VALUE_INFO => signature.roles.extend(Info::decode_field(&mut field)?.0),
+                METADATA => {
+                    let entry = StringStringEntryProto::decode_field(&mut field)?;
+                    if entry.key.as_deref() == Some(PROGRAM) {
+                        signature.targets = targets(&entry.value.unwrap_or_default());
+                    }
+                }
                 _ => field.skip()?,
             }
         }
-        Ok(Self(roles))
+        Ok(Self(signature))
     }
 }
 
@@ -94,5 +118,39 @@ impl DecodeMessage for Info {
             }
         }
         Ok(Self(name.zip(role)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A length-delimited field of fewer than 128 bytes.
+    fn field(number: u64, content: &[u8]) -> Vec<u8> {
+        let tag = number << 3 | 2;
+        let mut bytes = match tag {
+            0..128 => vec![tag as u8],
+            _ => vec![tag as u8 | 0x80, (tag >> 7) as u8],
+        };
+        assert!(content.len() < 128);
+        bytes.push(content.len() as u8);
+        bytes.extend(content);
+        bytes
+    }
+
+    fn entry(key: &str, value: &str) -> Vec<u8> {
+        [field(1, key.as_bytes()), field(2, value.as_bytes())].concat()
+    }
+
+    #[test]
+    fn roles_and_targets_are_read() {
+        let program = "p: PARAMETER target='0.weight'\nb: BUFFER target='1.mean'";
+        let short = field(7, &field(16, &entry(PROGRAM, "target='a.b'")));
+        assert_eq!(read(&short).targets, ["a.b"]);
+        let other = field(7, &field(16, &entry("other", "target='a.b'")));
+        assert!(read(&other).targets.is_empty());
+        let info = [field(1, b"w"), field(4, &entry(KEY, "BUFFER"))].concat();
+        assert_eq!(read(&field(7, &field(13, &info))).roles["w"], Role::Buffer);
+        assert_eq!(targets(program), ["0.weight", "1.mean"]);
     }
 }

@@ -25,6 +25,7 @@ static GRAPH: Message = Message(&[
     (11, Sub(&VALUE)),
     (12, Sub(&VALUE)),
     (13, Sub(&VALUE)),
+    (16, Sub(&PLAIN)),
 ]);
 static NODE: Message = Message(&[(5, Sub(&ATTRIBUTE))]);
 static ATTRIBUTE: Message =

@@ -34,6 +34,16 @@ fn no_parameters(parameters: &[Parameter]) -> Option<String> {
 /// no parameters any more, and the convolution's are others.
 fn fused_normalization(model: &Model, parameters: &[Parameter]) -> Option<String> {
     let has = |operator: &str| model.operator_counts().iter().any(|(name, _)| name == operator);
+    let remedy = "its parameters are not those of the file, and neither are the similarities; export \
+                  with dynamo=True and optimize=False, or with dynamo=False, \
+                  do_constant_folding=False and training=TrainingMode.PRESERVE in eval mode";
+    let folded = model.folded_normalizations();
+    if !folded.is_empty() {
+        return Some(format!(
+            "the exporter folded BatchNormalization into the layer before it ({}): {remedy}",
+            text::first_few(&folded)
+        ));
+    }
     let by_pytorch = model.producer().to_lowercase().contains("pytorch");
     if !by_pytorch || has("BatchNormalization") {
         return None;
@@ -48,9 +58,7 @@ fn fused_normalization(model: &Model, parameters: &[Parameter]) -> Option<String
     }
     Some(format!(
         "a BatchNormalization looks fused into Conv (the exporter renamed {}): if the network was \
-         trained with one, its parameters are not those of the file; export with \
-         do_constant_folding=False and training=TrainingMode.PRESERVE in eval mode, or with \
-         dynamo=True and optimize=False",
+         trained with one, {remedy}",
         text::first_few(&renamed)
     ))
 }
