@@ -423,7 +423,8 @@ impl Blocks {
         bytes: usize,
     ) -> Result<Self> {
         let each = (recipe.numbers() * bytes).max(1);
-        let room = budget / each;
+        // A fifth is left for sweeps in progress, tiles and what the allocator holds back.
+        let room = (budget - budget / 5) / each;
         let whole = if symmetric { n } else { n + m };
         if room >= whole {
             return Ok(Self { n, m, symmetric, row_step: n, column_step: m.max(1) });

@@ -11,6 +11,10 @@
 //! - [`Similarity`] computes [kernels](Similarity::kernel) and
 //!   [nearest neighbours](Similarity::neighbors);
 //! - [`Examples`] is where data comes from.
+//!
+//! Work runs on rayon's current thread pool. Set the environment variable `CANDLE_NUM_THREADS=1` before
+//! the first call: the tensor library otherwise splits element-wise operations over threads of its own,
+//! which wait for each other while sweeps are parallel already (the program `gradkin` does this itself).
 
 mod error;
 mod examples;
