@@ -8,6 +8,7 @@
 //! carries its reason, and `inspect` shows them all.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::LazyLock;
 
 use regex::Regex;
 
@@ -209,20 +210,31 @@ impl<'a> Uses<'a> {
     }
 }
 
+/// A pattern on names, compiled once for all tensors of all models.
+type Names = LazyLock<Option<Regex>>;
+
 /// Names that exporters make up for constants, transposed weights and folded values.
-fn is_made_up(name: &str) -> bool {
-    let made_up = Regex::new(
+static MADE_UP: Names = LazyLock::new(|| {
+    Regex::new(
         r"^(val_\d+|_val_\d+|\d+|onnx::.*|_?/?.*Constant(_\d+)?(_output_\d+)?|const(ant)?_?\d*|_inlfunc.*|_to_copy.*|lifted_tensor.*|scalar_tensor.*)$",
-    );
-    made_up.is_ok_and(|regex| regex.is_match(name))
-}
+    )
+    .ok()
+});
 
 /// Names of buffers that training does not touch.
-fn is_buffer(name: &str) -> bool {
-    let buffer = Regex::new(
+static BUFFER: Names = LazyLock::new(|| {
+    Regex::new(
         r"(?i)(^|[._/])(running_mean|running_var|moving_mean|moving_variance|num_batches_tracked|inv_freq|cos|sin|cos_cached|sin_cached|rope|freqs?(_cis)?|(attn_|causal_|attention_)?mask|causal|position_ids|anchors?|window|mel.*|(image_|pixel_)?(mean|std))$",
-    );
-    buffer.is_ok_and(|regex| regex.is_match(name))
+    )
+    .ok()
+});
+
+/// Names of what is trained even where it meets the raw input.
+static LEARNED: Names =
+    LazyLock::new(|| Regex::new(r"(?i)(weight|bias|scale|gamma|beta|alpha|embed|pos|token)").ok());
+
+fn named(names: &Names, name: &str) -> bool {
+    names.as_ref().is_some_and(|regex| regex.is_match(name))
 }
 
 /// Whether a table holds sines and cosines of positions, as positional encodings do.
@@ -257,7 +269,7 @@ fn objection(
     let values = constant.floats();
     let same = |value: f64| values.iter().all(|v| *v == value);
     let uniform = values.first().is_none_or(|first| same(*first));
-    let made_up = is_made_up(name);
+    let made_up = named(&MADE_UP, name);
     if has(Place::Bias) {
         return (made_up && same(0.0)).then_some("a zero bias that the exporter filled in");
     }
@@ -267,7 +279,7 @@ fn objection(
             .then_some("ones or zeros that the exporter filled in for a missing scale or shift");
     }
     if has(Place::Elementwise) {
-        return if is_buffer(name) {
+        return if named(&BUFFER, name) {
             Some("named like a buffer")
         } else if values.iter().any(|v| !v.is_finite() || v.abs() > 1e8) {
             Some("holds infinite or huge values, as masks do")
@@ -280,9 +292,7 @@ fn objection(
         };
     }
     if has(Place::Preprocessing) {
-        let learned = !made_up
-            && Regex::new(r"(?i)(weight|bias|scale|gamma|beta|alpha|embed|pos|token)")
-                .is_ok_and(|r| r.is_match(name));
+        let learned = !made_up && named(&LEARNED, name);
         return (!learned).then_some("applied to the raw input, as mean and deviation are");
     }
     Some(if has(Place::Statistic) { "a running statistic" } else { "not used as a weight" })

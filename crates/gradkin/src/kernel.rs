@@ -199,7 +199,7 @@ pub(crate) struct Tile<'t, T> {
     pub(crate) each: usize,
     /// Whether the tile stands for its mirror image too (rows and columns exchanged).
     pub(crate) mirrored: bool,
-    /// Ranks of the row and column examples, zero where undefined.
+    /// Whether an example of a side has no similarity.
     pub(crate) undefined: &'t (dyn Fn(usize, Side) -> bool + Sync),
 }
 
