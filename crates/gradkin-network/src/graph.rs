@@ -119,7 +119,7 @@ pub struct Network {
     pub(crate) parameters: Vec<Parameter>,
     pub(crate) uncounted: Vec<Uncounted>,
     /// The last operator that shaped each graph output, seen through operators that only reshape.
-    pub(crate) heads: Vec<Option<String>>,
+    pub(crate) heads: Vec<Option<Head>>,
 }
 
 impl Network {
@@ -199,9 +199,20 @@ impl Network {
             .zip(&self.heads)
             .map(|(value, head)| {
                 let value = &self.values[*value];
-                (value.name.as_str(), value.shape.as_slice(), head.as_deref())
+                let operator = head.as_ref().map(|head| head.operator.as_str());
+                (value.name.as_str(), value.shape.as_slice(), operator)
             })
             .collect()
+    }
+
+    /// The value that enters the final Softmax or LogSoftmax of an output: its logits. `None` where
+    /// the output ends in something else, or is no output of the network.
+    pub fn logits(&self, output: &str) -> Option<&str> {
+        let ids = self.outputs.iter().zip(&self.heads);
+        let (_, head) = ids.into_iter().find(|(id, _)| self.values[**id].name == output)?;
+        let head = head.as_ref().filter(|h| matches!(h.operator.as_str(), "Softmax" | "LogSoftmax"))?;
+        let input = head.input.as_deref()?;
+        self.by_name.contains_key(input).then_some(input)
     }
 
     /// The parameters whose name matches, as one flag per parameter.
@@ -264,7 +275,7 @@ impl Model {
 }
 
 /// The operator behind an output, seen through what only reshapes.
-fn head(model: &Model, output: &str) -> Option<String> {
+fn head(model: &Model, output: &str) -> Option<Head> {
     let mut name = output;
     loop {
         let node = model.nodes.iter().find(|n| n.outputs.iter().any(|o| o == name))?;
@@ -272,9 +283,20 @@ fn head(model: &Model, output: &str) -> Option<String> {
             "Identity" | "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze" | "Cast" => {
                 name = node.inputs.first()?;
             }
-            other => return Some(other.to_owned()),
+            other => {
+                let input = node.inputs.first().filter(|name| !name.is_empty());
+                return Some(Head { operator: other.to_owned(), input: input.cloned() });
+            }
         }
     }
+}
+
+/// What made an output.
+#[derive(Debug)]
+pub(crate) struct Head {
+    operator: String,
+    /// Name of what entered it.
+    input: Option<String>,
 }
 
 struct Builder<'a> {

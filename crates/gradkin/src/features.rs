@@ -4,6 +4,7 @@
 //! outer products with δ replaced by K(x,x)^−½ δ. So the trace of a correlation, Σ of d×d entries for
 //! every pair, is one inner product of vectors that were whitened once.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use gradkin_network::{Collected, Factor, FactorShape, Sweep};
@@ -11,7 +12,7 @@ use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::examples::Examples;
-use crate::number::{Number, dot, numbers, product_ab};
+use crate::number::{Into, Number, numbers, product_ab, product_abt};
 use crate::output::Output;
 use crate::plan::{Form, Planned};
 use crate::progress::Counter;
@@ -27,11 +28,25 @@ pub(crate) enum Side {
 
 /// Everything that decides what features are.
 pub(crate) struct Recipe<'a> {
-    pub(crate) sweep: Sweep<'a>,
-    pub(crate) output: Output,
+    /// The network at one or more checkpoints of its training, or several networks of the same
+    /// outputs: J is their Jacobians side by side.
+    pub(crate) parts: Vec<Part<'a>>,
+    /// One per component, part after part.
     pub(crate) plan: Vec<Planned>,
     pub(crate) kind: Kind,
     pub(crate) reduction: Reduction,
+    /// Whether δ of factored components is laid out with positions before outputs.
+    pub(crate) positions_first: bool,
+    /// Whether K(x, x) is kept with the features.
+    pub(crate) keep_own: bool,
+    /// Whether maps are kept with the features.
+    pub(crate) keep_maps: bool,
+}
+
+/// One network with its output.
+pub(crate) struct Part<'a> {
+    pub(crate) sweep: Sweep<'a>,
+    pub(crate) output: Output,
 }
 
 /// The arrays of one component: where they lie among all arrays, and their widths per example.
@@ -48,11 +63,12 @@ pub(crate) enum Arrays {
 
 impl Recipe<'_> {
     pub(crate) fn width(&self) -> usize {
-        self.output.width()
+        self.output().width()
     }
 
-    fn is_trace(&self) -> bool {
-        self.reduction == Reduction::Trace
+    /// The output, which is the same for all parts but for its values.
+    pub(crate) fn output(&self) -> &Output {
+        &self.parts[0].output
     }
 
     /// Where each component's numbers go, the width of each float array, and of each index array.
@@ -97,21 +113,22 @@ impl Recipe<'_> {
     /// Examples to sweep at once: enough for efficient products, few enough to stay in cache.
     pub(crate) fn micro_batch(&self) -> usize {
         const FLOATS: usize = 2 << 20;
-        (FLOATS / self.sweep.working_set(self.width()).max(1)).clamp(1, 128)
+        let set = |part: &Part| part.sweep.working_set(self.width());
+        let largest = self.parts.iter().map(set).max().unwrap_or(1);
+        (FLOATS / largest.max(1)).clamp(1, 128)
     }
 
     /// Relative size below which an eigenvalue of K(x, x) counts as zero. Rounding in J leaves a
     /// null direction with about (1e-6)² of the largest eigenvalue in f32, (1e-15)² in f64.
     fn tolerance(&self) -> f64 {
-        match self.sweep.network().precision() {
+        match self.parts[0].sweep.network().precision() {
             gradkin_network::Precision::F32 => 1e-9,
             gradkin_network::Precision::F64 => 1e-13,
         }
     }
 
-    /// The d×d map that an example's Jacobian is multiplied with on a side, and its rank; `None`
-    /// where its gradients are not finite.
-    fn map(&self, kernel: &[f64], side: Side) -> Option<(usize, Option<Vec<f64>>)> {
+    /// The map of an example on a side.
+    fn map(&self, kernel: &[f64], side: Side) -> Map {
         let spectrum = Spectrum::new(kernel, self.width(), self.tolerance())?;
         let rank = spectrum.rank();
         let scalar = self.reduction != Reduction::Matrix;
@@ -134,6 +151,10 @@ pub(crate) struct Features<T> {
     pub(crate) ranks: Vec<usize>,
     /// Whether all gradients of an example are finite.
     pub(crate) finite: Vec<bool>,
+    /// K(x, x) of the mapped Jacobians, `[d, d]` per example, where the recipe keeps it.
+    pub(crate) own: Vec<f64>,
+    /// The maps, where the recipe keeps them.
+    pub(crate) maps: Vec<Map>,
 }
 
 /// The slices of all arrays that belong to one micro-batch.
@@ -144,9 +165,15 @@ struct Target<'t, T> {
     indices: Vec<&'t mut [i64]>,
     ranks: &'t mut [usize],
     finite: &'t mut [bool],
+    own: &'t mut [f64],
+    maps: &'t mut [Map],
 }
 
-/// Sweep a range of examples and lay them out.
+/// An example's rank, and the d×d map that its Jacobian is multiplied with (`None`: by nothing).
+/// `None` where its gradients are not finite.
+pub(crate) type Map = Option<(usize, Option<Vec<f64>>)>;
+
+/// Sweep a range of examples and lay them out, its micro-batches spread over all threads.
 pub(crate) fn encode<T: Number>(
     recipe: &Recipe,
     examples: &dyn Examples,
@@ -154,33 +181,61 @@ pub(crate) fn encode<T: Number>(
     side: Side,
     counter: &Counter,
 ) -> Result<Features<T>> {
-    let (layout, widths, index_widths) = recipe.layout();
-    let count = range.len();
-    let mut features = Features {
-        count,
-        arrays: widths.iter().map(|w| vec![T::default(); w * count]).collect(),
-        indices: index_widths.iter().map(|w| vec![0; w * count]).collect(),
-        ranks: vec![0; count],
-        finite: vec![true; count],
-    };
-    let micro = recipe.micro_batch().min(count.div_ceil(rayon::current_num_threads()).max(1));
-    let targets = split(&mut features, range.start, micro, &widths, &index_widths);
+    let micro = recipe.micro_batch().min(range.len().div_ceil(rayon::current_num_threads()).max(1));
+    let (layout, ..) = recipe.layout();
+    let mut features = Features::empty(recipe, range.len());
+    let targets = split(recipe, &mut features, range.start, micro);
     targets.into_par_iter().try_for_each(|mut target| -> Result<()> {
-        sweep_into(recipe, examples, &layout, side, &mut target)?;
+        sweep_into(recipe, examples, &layout, side, None, &mut target)?;
         counter.add(target.count as u64)
     })?;
     Ok(features)
 }
 
+/// The same on the calling thread, for work that is parallel over ranges; `maps` are the maps of the
+/// whole set where they are known from an earlier sweep.
+pub(crate) fn encode_alone<T: Number>(
+    recipe: &Recipe,
+    examples: &dyn Examples,
+    range: Range<usize>,
+    side: Side,
+    maps: Option<&[Map]>,
+) -> Result<Features<T>> {
+    let (layout, ..) = recipe.layout();
+    let mut features = Features::empty(recipe, range.len());
+    for mut target in split(recipe, &mut features, range.start, recipe.micro_batch()) {
+        let known = maps.map(|maps| &maps[target.start..target.start + target.count]);
+        sweep_into(recipe, examples, &layout, side, known, &mut target)?;
+    }
+    Ok(features)
+}
+
+impl<T: Number> Features<T> {
+    fn empty(recipe: &Recipe, count: usize) -> Self {
+        let (_, widths, index_widths) = recipe.layout();
+        let own = if recipe.keep_own { recipe.width() * recipe.width() } else { 0 };
+        Self {
+            count,
+            arrays: widths.iter().map(|w| vec![T::default(); w * count]).collect(),
+            indices: index_widths.iter().map(|w| vec![0; w * count]).collect(),
+            ranks: vec![0; count],
+            finite: vec![true; count],
+            own: vec![0.0; own * count],
+            maps: vec![None; if recipe.keep_maps { count } else { 0 }],
+        }
+    }
+}
+
 /// Cut all arrays into micro-batches.
 fn split<'t, T>(
+    recipe: &Recipe,
     features: &'t mut Features<T>,
     start: usize,
     micro: usize,
-    widths: &[usize],
-    index_widths: &[usize],
 ) -> Vec<Target<'t, T>> {
+    let (_, widths, index_widths) = recipe.layout();
     let count = features.count;
+    let own_width = features.own.len() / count.max(1);
     let batches = count.div_ceil(micro);
     let mut targets: Vec<Target<T>> = Vec::with_capacity(batches);
     let ranks = features.ranks.chunks_mut(micro);
@@ -194,9 +249,19 @@ fn split<'t, T>(
             indices: Vec::new(),
             ranks,
             finite,
+            own: &mut [],
+            maps: &mut [],
         });
     }
-    for (array, width) in features.arrays.iter_mut().zip(widths) {
+    for (target, maps) in targets.iter_mut().zip(features.maps.chunks_mut(micro)) {
+        target.maps = maps;
+    }
+    let mut rest = features.own.as_mut_slice();
+    for target in &mut targets {
+        let (own, tail) = rest.split_at_mut(target.count * own_width);
+        (target.own, rest) = (own, tail);
+    }
+    for (array, width) in features.arrays.iter_mut().zip(&widths) {
         let mut rest = array.as_mut_slice();
         for target in &mut targets {
             let (own, tail) = rest.split_at_mut(target.count * width);
@@ -204,7 +269,7 @@ fn split<'t, T>(
             rest = tail;
         }
     }
-    for (array, width) in features.indices.iter_mut().zip(index_widths) {
+    for (array, width) in features.indices.iter_mut().zip(&index_widths) {
         let mut rest = array.as_mut_slice();
         for target in &mut targets {
             let (own, tail) = rest.split_at_mut(target.count * width);
@@ -226,8 +291,9 @@ struct Raw<T> {
 pub(crate) struct Swept<T> {
     raw: Vec<Raw<T>>,
     count: usize,
-    /// Rank and map per example; `None` where its gradients are not finite.
-    maps: Vec<Option<(usize, Option<Vec<f64>>)>>,
+    maps: Vec<Map>,
+    /// K(x, x) per example, before the map; empty where maps were known already.
+    kernels: Vec<Vec<f64>>,
 }
 
 impl<T: Number> Swept<T> {
@@ -237,32 +303,49 @@ impl<T: Number> Swept<T> {
         examples: &dyn Examples,
         layout: &[Arrays],
         side: Side,
+        known: Option<&[Map]>,
         range: Range<usize>,
     ) -> Result<Self> {
         let count = range.len();
         let inputs = examples.batch(range.clone()).map_err(Error::Examples)?;
-        let pass = recipe.sweep.forward(inputs, count)?;
-        let seeds = recipe.output.seeds(&recipe.sweep, &pass, examples.labels(), range.start)?;
-        let mut sink = Collected::default();
-        recipe.sweep.reverse(&pass, &seeds, &mut sink)?;
-        drop(pass);
         let mut raw = Vec::with_capacity(layout.len());
-        for (component, arrays) in layout.iter().enumerate() {
-            let Some(factor) = sink.factors.remove(&component) else {
-                return Err(Error::Usage(format!("component {component} brought no factor")));
-            };
-            raw.push(plain::<T>(factor, arrays)?);
+        for Part { sweep, output } in &recipe.parts {
+            let pass = sweep.forward(inputs.clone(), count)?;
+            let seeds = output.seeds(sweep, &pass, examples.labels(), range.start)?;
+            let mut sink = Collected::default();
+            sweep.reverse(&pass, &seeds, &mut sink)?;
+            drop(pass);
+            let layout = &layout[raw.len()..][..sweep.components().len()];
+            for (component, arrays) in layout.iter().enumerate() {
+                let Some(factor) = sink.factors.remove(&component) else {
+                    return Err(Error::Usage(format!("component {component} brought no factor")));
+                };
+                raw.push(plain::<T>(factor, arrays)?);
+            }
+        }
+        if let Some(maps) = known {
+            return Ok(Self { raw, count, maps: maps.to_vec(), kernels: Vec::new() });
         }
         let d = recipe.width();
-        let map = |b: usize| {
+        let kernel = |b: usize| {
             let mut kernel = vec![0.0; d * d];
             for (raw, arrays) in raw.iter().zip(layout) {
                 add_self_kernel(raw, arrays, b, d, &mut kernel);
             }
-            recipe.map(&kernel, side)
+            kernel
         };
-        let maps = (0..count).map(map).collect();
-        Ok(Self { raw, count, maps })
+        let kernels: Vec<Vec<f64>> = (0..count).map(kernel).collect();
+        let maps = kernels.iter().map(|kernel| recipe.map(kernel, side)).collect();
+        Ok(Self { raw, count, maps, kernels })
+    }
+
+    /// K(x, x) of example `b`'s mapped Jacobian.
+    fn own(&self, b: usize, d: usize) -> Vec<f64> {
+        let Some((_, Some(map))) = &self.maps[b] else { return self.kernels[b].clone() };
+        let (mut half, mut whole) = (vec![0.0; d * d], vec![0.0; d * d]);
+        product_ab((d, d, d), map, &self.kernels[b], &mut half);
+        product_abt((d, d, d), &half, map, &mut whole, Into::Replace);
+        whole
     }
 
     /// Rank of K(x, x) and whether all gradients are finite.
@@ -301,14 +384,20 @@ fn sweep_into<T: Number>(
     examples: &dyn Examples,
     layout: &[Arrays],
     side: Side,
+    known: Option<&[Map]>,
     target: &mut Target<T>,
 ) -> Result<()> {
     let range = target.start..target.start + target.count;
-    let swept = Swept::<T>::new(recipe, examples, layout, side, range)?;
+    let swept = Swept::<T>::new(recipe, examples, layout, side, known, range)?;
+    target.maps.clone_from_slice(&swept.maps[..target.maps.len()]);
     for b in 0..target.count {
         (target.ranks[b], target.finite[b]) = swept.state(b);
         // Where gradients are not finite the arrays keep zeros; the example is reported instead.
         if target.finite[b] {
+            if recipe.keep_own {
+                let own = swept.own(b, recipe.width());
+                target.own[b * own.len()..(b + 1) * own.len()].copy_from_slice(&own);
+            }
             for (component, arrays) in layout.iter().enumerate() {
                 place(&swept, component, arrays, b, recipe, target);
             }
@@ -342,61 +431,53 @@ fn add_self_kernel<T: Number>(
     d: usize,
     kernel: &mut [f64],
 ) {
-    let mut add = |c: usize, e: usize, value: f64| {
-        kernel[c * d + e] += value;
-        if c != e {
-            kernel[e * d + c] += value;
-        }
-    };
     match arrays {
         Arrays::Dense { len, .. } => {
-            let rows = &raw.delta[b * d * len..(b + 1) * d * len];
-            for c in 0..d {
-                for e in 0..=c {
-                    add(c, e, dot(&rows[c * len..(c + 1) * len], &rows[e * len..(e + 1) * len]));
-                }
-            }
+            let rows = wide(&raw.delta[b * d * len..(b + 1) * d * len]);
+            product_abt((d, d, *len), &rows, &rows, kernel, Into::Add);
         }
         Arrays::Factored { groups, positions, input, cotangent } => {
-            let (g_count, t_count, p, q) = (groups.len(), *positions, *input, *cotangent);
-            let a = |g: usize, t: usize| {
-                let at = ((b * g_count + g) * t_count + t) * p;
-                &raw.input[at..at + p]
-            };
-            let delta = |c: usize, g: usize, t: usize| {
-                let at = (((b * d + c) * g_count + g) * t_count + t) * q;
-                &raw.delta[at..at + q]
-            };
+            // Σ_{t,u} (a_t·a_u)(δ_t·δ_u) = Σ_t δ_t · (Σ_u (a_t·a_u) δ_u).
+            let (g_count, t, p, q) = (groups.len(), *positions, *input, *cotangent);
+            let mut inner = vec![0.0; t * t];
+            let mut reached = vec![0.0; d * t * q];
             for g in 0..g_count {
-                for t in 0..t_count {
-                    for u in 0..t_count {
-                        let inner = dot(a(g, t), a(g, u));
-                        for c in 0..d {
-                            for e in 0..=c {
-                                add(c, e, inner * dot(delta(c, g, t), delta(e, g, u)));
-                            }
-                        }
-                    }
+                let at = (b * g_count + g) * t * p;
+                let a = wide(&raw.input[at..at + t * p]);
+                product_abt((t, t, p), &a, &a, &mut inner, Into::Replace);
+                let mut delta = Vec::with_capacity(d * t * q);
+                for c in 0..d {
+                    let at = ((b * d + c) * g_count + g) * t * q;
+                    delta.extend(raw.delta[at..at + t * q].iter().map(|x| x.to_f64()));
                 }
+                for (from, to) in delta.chunks(t * q).zip(reached.chunks_mut(t * q)) {
+                    product_ab((t, q, t), &inner, from, to);
+                }
+                product_abt((d, d, t * q), &delta, &reached, kernel, Into::Add);
             }
         }
         Arrays::Rows { positions, width, .. } => {
+            // Positions that name the same row of the table add up before they meet.
             let index = &raw.index[b * positions..(b + 1) * positions];
-            let delta = |c: usize, t: usize| {
-                let at = ((b * d + c) * positions + t) * width;
-                &raw.delta[at..at + width]
-            };
-            for t in 0..*positions {
-                for u in (0..*positions).filter(|u| index[*u] == index[t]) {
-                    for c in 0..d {
-                        for e in 0..=c {
-                            add(c, e, dot(delta(c, t), delta(e, u)));
-                        }
-                    }
+            let mut rows: BTreeMap<i64, Vec<f64>> = BTreeMap::new();
+            for (t, row) in index.iter().enumerate() {
+                let sum = rows.entry(*row).or_insert_with(|| vec![0.0; d * width]);
+                for c in 0..d {
+                    let at = ((b * d + c) * positions + t) * width;
+                    let from = &raw.delta[at..at + width];
+                    let to = &mut sum[c * width..(c + 1) * width];
+                    to.iter_mut().zip(from).for_each(|(s, x)| *s += x.to_f64());
                 }
+            }
+            for sum in rows.values() {
+                product_abt((d, d, *width), sum, sum, kernel, Into::Add);
             }
         }
     }
+}
+
+fn wide<T: Number>(x: &[T]) -> Vec<f64> {
+    x.iter().map(|x| x.to_f64()).collect()
 }
 
 /// Lay an example's mapped δ down where inner products will find it.
@@ -432,7 +513,8 @@ fn place<T: Number>(
                 for c in 0..d {
                     for t in 0..t_count {
                         let from = ((c * g_count + g) * t_count + t) * q;
-                        let to = if recipe.is_trace() { t * d + c } else { c * t_count + t } * q;
+                        let to =
+                            if recipe.positions_first { t * d + c } else { c * t_count + t } * q;
                         target[to..to + q].copy_from_slice(&own[from..from + q]);
                     }
                 }

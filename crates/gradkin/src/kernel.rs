@@ -11,10 +11,10 @@ use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::examples::{Examples, Labels};
-use crate::features::{Arrays, Features, Recipe, Side, encode};
+use crate::features::{Arrays, Features, Part, Recipe, Side, encode};
 use crate::number::Number;
 use crate::output::{Output, OutputChoice};
-use crate::plan::{Form, Planned, plan};
+use crate::plan::{Form, Planned, Purpose, plan};
 use crate::products::Products;
 use crate::progress::{Counter, Stage, Watch};
 use crate::rotation::best_rotation;
@@ -108,13 +108,24 @@ impl Undefined {
         among(&self.rank_zero) || among(&self.not_finite)
     }
 
+    /// Note one example where it has no similarity.
+    pub(crate) fn note_one(
+        &mut self,
+        example: usize,
+        rank: usize,
+        finite: bool,
+        zero_counts: bool,
+    ) {
+        if !finite {
+            self.not_finite.push(example);
+        } else if rank == 0 && zero_counts {
+            self.rank_zero.push(example);
+        }
+    }
+
     fn note<T>(&mut self, features: &Features<T>, start: usize, zero_counts: bool) {
         for (i, (rank, finite)) in features.ranks.iter().zip(&features.finite).enumerate() {
-            if !finite {
-                self.not_finite.push(start + i);
-            } else if *rank == 0 && zero_counts {
-                self.rank_zero.push(start + i);
-            }
+            self.note_one(start + i, *rank, *finite, zero_counts);
         }
     }
 
@@ -218,27 +229,51 @@ pub(crate) struct Tile<'t, T> {
 /// ```
 #[derive(Debug)]
 pub struct Similarity<'a> {
-    network: &'a Network,
+    networks: Vec<&'a Network>,
     settings: Settings,
 }
 
 impl<'a> Similarity<'a> {
     /// Check the settings against the network.
     pub fn new(network: &'a Network, settings: Settings) -> Result<Self> {
-        let similarity = Self { network, settings };
-        let recipe = similarity.recipe(1.0)?;
+        Self::over_checkpoints(&[network], settings)
+    }
+
+    /// The similarity summed over checkpoints of one network: K = Σ_c J_c J_c'ᵀ with the Jacobian of
+    /// each checkpoint at its own weights, normalised once, by the sum (TracIn sums like this).
+    ///
+    /// Every checkpoint weighs the same. The result is that of one network that holds all checkpoints'
+    /// parameters, so that an example's correlation with itself is still one.
+    ///
+    /// # Errors
+    /// Where the settings do not fit the network, and where the checkpoints are not of one network:
+    /// other inputs, outputs, parameters or precision.
+    pub fn over_checkpoints(networks: &[&'a Network], settings: Settings) -> Result<Self> {
+        let Some(first) = networks.first() else {
+            return Err(Error::Usage("there is no network to compare examples by".into()));
+        };
+        for other in &networks[1..] {
+            check_alike(first, other)?;
+        }
+        let similarity = Self { networks: networks.to_vec(), settings };
+        let recipe = similarity.recipe(Purpose::Sums(1))?;
         if recipe.plan.is_empty() {
-            return Err(Error::Usage(match network.parameters().is_empty() {
-                true => format!("{} has no parameters", network.source()),
+            return Err(Error::Usage(match first.parameters().is_empty() {
+                true => format!("{} has no parameters", first.source()),
                 false => "none of the chosen parameters reaches the chosen output".into(),
             }));
         }
         Ok(similarity)
     }
 
-    /// The network.
+    /// The network; the first of several checkpoints.
     pub fn network(&self) -> &'a Network {
-        self.network
+        self.networks[0]
+    }
+
+    /// The network at all checkpoints.
+    pub fn checkpoints(&self) -> &[&'a Network] {
+        &self.networks
     }
 
     /// The settings.
@@ -248,22 +283,35 @@ impl<'a> Similarity<'a> {
 
     /// d, the number of outputs that are compared.
     pub fn outputs(&self) -> Result<usize> {
-        Ok(self.recipe(1.0)?.width())
+        Ok(self.recipe(Purpose::Sums(1))?.width())
     }
 
     /// The form chosen for every component where each example meets `partners` others.
     pub fn plan(&self, partners: usize) -> Result<Vec<Planned>> {
-        Ok(self.recipe(partners as f64)?.plan)
+        Ok(self.recipe(Purpose::Pairs(partners as f64))?.plan)
     }
 
-    pub(crate) fn recipe(&self, partners: f64) -> Result<Recipe<'a>> {
+    pub(crate) fn recipe(&self, purpose: Purpose) -> Result<Recipe<'a>> {
         let settings = &self.settings;
         let parameters = settings.parameters.as_deref();
-        let sweep = Sweep::new(self.network, settings.output.name.as_deref(), parameters)?;
-        let output = Output::new(&settings.output, &sweep)?;
-        let plan = plan(&sweep, output.width(), settings.reduction, partners, settings.form);
-        let (kind, reduction) = (settings.kind, settings.reduction);
-        Ok(Recipe { sweep, output, plan, kind, reduction })
+        let mut parts = Vec::with_capacity(self.networks.len());
+        let mut planned = Vec::new();
+        for network in &self.networks {
+            let sweep = Sweep::new(network, settings.output.name.as_deref(), parameters)?;
+            let output = Output::new(&settings.output, &sweep)?;
+            let (width, reduction) = (output.width(), settings.reduction);
+            planned.extend(plan(&sweep, width, reduction, purpose, settings.form));
+            parts.push(Part { sweep, output });
+        }
+        Ok(Recipe {
+            parts,
+            plan: planned,
+            kind: settings.kind,
+            reduction: settings.reduction,
+            positions_first: settings.reduction == Reduction::Trace,
+            keep_own: false,
+            keep_maps: false,
+        })
     }
 
     /// The exact kernel between `rows` and `columns`, or of `rows` with themselves.
@@ -277,7 +325,7 @@ impl<'a> Similarity<'a> {
         columns: Option<&dyn Examples>,
         watch: Watch,
     ) -> Result<Kernel> {
-        match self.network.precision() {
+        match self.network().precision() {
             Precision::F32 => self.kernel_in::<f32>(rows, columns, watch, Values::F32),
             Precision::F64 => self.kernel_in::<f64>(rows, columns, watch, Values::F64),
         }
@@ -337,7 +385,7 @@ impl<'a> Similarity<'a> {
         let symmetric = columns.is_none() && self.settings.kind != Kind::Influence;
         let partners =
             if symmetric { n as f64 / 2.0 } else { m as f64 * n as f64 / (n + m) as f64 };
-        let recipe = self.recipe(partners)?;
+        let recipe = self.recipe(Purpose::Pairs(partners))?;
         for set in [Some(rows), columns].into_iter().flatten() {
             check_labels(&recipe, set)?;
         }
@@ -370,9 +418,37 @@ impl<'a> Similarity<'a> {
     }
 }
 
-fn check_labels(recipe: &Recipe, examples: &dyn Examples) -> Result<()> {
+/// Checkpoints must be of one network.
+fn check_alike(first: &Network, other: &Network) -> Result<()> {
+    let shapes = |network: &Network| -> Vec<(String, Vec<usize>)> {
+        let inputs = network.inputs().iter().map(|i| (i.name.clone(), i.shape.clone()));
+        let parameters = network.parameters().iter().map(|p| (p.name.clone(), p.shape.clone()));
+        let outputs = network.outputs().into_iter().map(|(n, s, _)| (n.to_owned(), s.to_vec()));
+        inputs.chain(parameters).chain(outputs).collect()
+    };
+    if first.precision() != other.precision() {
+        return Err(Error::Usage("all checkpoints must be of one precision".into()));
+    }
+    let (own, others) = (shapes(first), shapes(other));
+    match own.iter().zip(&others).find(|(a, b)| a != b) {
+        None if own.len() == others.len() => Ok(()),
+        None => Err(Error::Usage(format!(
+            "{} and {} are not checkpoints of one network: they differ in their number of tensors",
+            first.source(),
+            other.source()
+        ))),
+        Some(((name, shape), (other_name, other_shape))) => Err(Error::Usage(format!(
+            "{} and {} are not checkpoints of one network: `{name}` {shape:?} stands where the \
+             other has `{other_name}` {other_shape:?}",
+            first.source(),
+            other.source()
+        ))),
+    }
+}
+
+pub(crate) fn check_labels(recipe: &Recipe, examples: &dyn Examples) -> Result<()> {
     let Some(labels) = examples.labels() else {
-        return match recipe.output.needs_labels() {
+        return match recipe.output().needs_labels() {
             true => Err(Error::Usage(format!(
                 "this output needs labels and {} has none; give them with --labels",
                 examples.name()
@@ -388,9 +464,9 @@ fn check_labels(recipe: &Recipe, examples: &dyn Examples) -> Result<()> {
             examples.len()
         )));
     }
-    let classes = recipe.output.classes();
+    let classes = recipe.output().classes();
     match labels {
-        Labels::Classes(ids) if recipe.output.needs_labels() => {
+        Labels::Classes(ids) if recipe.output().needs_labels() => {
             match ids.iter().position(|class| *class >= classes) {
                 Some(example) => Err(Error::Usage(format!(
                     "{}: example {example} has label {} but the network has {classes} outputs",
@@ -461,7 +537,7 @@ impl Blocks {
 }
 
 /// A number of bytes for people.
-fn readable(bytes: usize) -> String {
+pub(crate) fn readable(bytes: usize) -> String {
     match bytes {
         0..0x2800 => format!("{bytes} bytes"),
         0x2800..0xa0_0000 => format!("{} KiB", bytes >> 10),

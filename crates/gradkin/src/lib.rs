@@ -16,29 +16,45 @@
 //! the first call: the tensor library otherwise splits element-wise operations over threads of its own,
 //! which wait for each other while sweeps are parallel already (the program `gradkin` does this itself).
 
+mod averages;
+mod denoising;
+mod density;
+mod duplicates;
 mod error;
 mod examples;
 mod features;
+mod gather;
 mod kernel;
 mod neighbors;
 mod number;
 mod output;
+mod pairs;
 mod plan;
+mod power_sums;
+mod predictions;
 mod products;
 mod progress;
+mod quantity;
 mod rotation;
+mod sample;
 mod similarity;
 mod sketch;
-mod sums;
 mod whiten;
 
+pub use averages::{Average, Averages, State};
+pub use denoising::Denoising;
+pub use density::SoftCounts;
+pub use duplicates::Duplicates;
 pub use error::{Error, Result};
 pub use examples::{Examples, InMemory, Labels};
 pub use gradkin_network as network;
 pub use kernel::{Kernel, Settings, Similarity, Undefined, Values};
 pub use neighbors::{Neighbor, Neighbors};
 pub use output::{Class, Loss, OutputChoice, Positions, Select};
+pub use pairs::{PairSettings, PairStatistics, Sample, StandardErrors};
 pub use plan::{Form, Planned, cost, possible_forms};
+pub use power_sums::PowerSums;
+pub use predictions::{Predictions, Scale};
 pub use progress::{Progress, Stage, Watch};
+pub use quantity::Quantity;
 pub use similarity::{Kind, Metric, Reduction};
-pub use sums::SoftCounts;

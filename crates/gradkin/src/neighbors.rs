@@ -113,7 +113,7 @@ fn offer(best: &Mutex<Best>, found: impl Iterator<Item = (usize, f64)>) {
 }
 
 /// The k best so far, the worst of them on top.
-struct Best {
+pub(crate) struct Best {
     k: usize,
     heap: BinaryHeap<Worst>,
 }
@@ -138,11 +138,11 @@ impl PartialOrd for Worst {
 }
 
 impl Best {
-    fn new(k: usize) -> Self {
+    pub(crate) fn new(k: usize) -> Self {
         Self { k, heap: BinaryHeap::new() }
     }
 
-    fn offer(&mut self, neighbor: Neighbor) {
+    pub(crate) fn offer(&mut self, neighbor: Neighbor) {
         let candidate = Worst(neighbor);
         if self.heap.len() < self.k {
             self.heap.push(candidate);
@@ -152,7 +152,7 @@ impl Best {
         }
     }
 
-    fn sorted(self) -> Vec<Neighbor> {
+    pub(crate) fn sorted(self) -> Vec<Neighbor> {
         self.heap.into_sorted_vec().into_iter().map(|worst| worst.0).collect()
     }
 }

@@ -59,18 +59,15 @@ pub(crate) fn product_ab<T: Number>(
     matmul(c, Accum::Replace, a, b, T::from_f64(1.0), Par::Seq);
 }
 
-/// Σ x·y in double precision.
-pub(crate) fn dot<T: Number>(x: &[T], y: &[T]) -> f64 {
-    // Eight running sums let the compiler use vector registers; one would chain every addition.
-    const LANES: usize = 8;
-    let mut sums = [0.0f64; LANES];
-    let (xs, ys) = (x.chunks_exact(LANES), y.chunks_exact(LANES));
-    let rest: f64 =
-        xs.remainder().iter().zip(ys.remainder()).map(|(a, b)| a.to_f64() * b.to_f64()).sum();
-    for (a, b) in xs.zip(ys) {
-        for lane in 0..LANES {
-            sums[lane] += a[lane].to_f64() * b[lane].to_f64();
-        }
-    }
-    sums.iter().sum::<f64>() + rest
+/// `c = aᵀ · b` for row-major a `[k, m]`, b `[k, n]`, c `[m, n]`, on the calling thread.
+pub(crate) fn product_atb<T: Number>(
+    (m, n, k): (usize, usize, usize),
+    a: &[T],
+    b: &[T],
+    c: &mut [T],
+) {
+    let a = MatRef::from_row_major_slice(a, k, m);
+    let b = MatRef::from_row_major_slice(b, k, n);
+    let c = MatMut::from_row_major_slice_mut(c, m, n);
+    matmul(c, Accum::Replace, a.transpose(), b, T::from_f64(1.0), Par::Seq);
 }

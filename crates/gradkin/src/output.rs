@@ -11,6 +11,7 @@ use gradkin_network::{Pass, Sweep};
 
 use crate::error::{Error, Result};
 use crate::examples::Labels;
+use crate::predictions::Scale;
 use crate::similarity::Metric;
 
 /// Whose class a log-probability is taken of.
@@ -76,14 +77,6 @@ pub struct OutputChoice {
 
 /// More outputs than this at once are refused: the work grows with their square.
 const MOST_OUTPUTS: usize = 4096;
-
-/// What the last operator says about the output's meaning.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Scale {
-    Logits,
-    LogProbabilities,
-    Probabilities,
-}
 
 /// A choice of output brought together with a network.
 #[derive(Debug, Clone)]
@@ -156,6 +149,21 @@ impl Output {
     /// d₀, the number of outputs that are chosen, before they are combined.
     pub(crate) fn classes(&self) -> usize {
         self.rows.len()
+    }
+
+    /// What the output's numbers mean.
+    pub(crate) fn scale(&self) -> Scale {
+        self.scale
+    }
+
+    /// The chosen numbers of a batch, `[B, d₀]`, from all of its outputs.
+    pub(crate) fn chosen(&self, values: &[f64]) -> Vec<f64> {
+        let each = values.chunks_exact(self.elements.max(1));
+        let pick = |own: &[f64]| {
+            let row = |row: &Vec<(usize, f64)>| row.iter().map(|(e, w)| w * own[*e]).sum();
+            self.rows.iter().map(row).collect::<Vec<f64>>()
+        };
+        each.flat_map(pick).collect()
     }
 
     pub(crate) fn needs_labels(&self) -> bool {
@@ -348,14 +356,14 @@ fn identity(n: usize) -> Vec<Vec<f64>> {
     (0..n).map(|i| (0..n).map(|j| if i == j { 1.0 } else { 0.0 }).collect()).collect()
 }
 
-fn softmax(z: &[f64]) -> Vec<f64> {
+pub(crate) fn softmax(z: &[f64]) -> Vec<f64> {
     let top = z.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let exp: Vec<f64> = z.iter().map(|z| (z - top).exp()).collect();
     let total: f64 = exp.iter().sum();
     exp.into_iter().map(|e| e / total).collect()
 }
 
-fn largest(z: &[f64]) -> usize {
+pub(crate) fn largest(z: &[f64]) -> usize {
     (0..z.len()).fold(0, |best, i| if z[i] > z[best] { i } else { best })
 }
 

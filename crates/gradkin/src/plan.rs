@@ -86,12 +86,46 @@ fn preparation(shape: FactorShape, form: Form, outputs: usize) -> f64 {
     }
 }
 
-/// Choose the cheapest form of every component, given how many partners each example will meet.
+/// What features are wanted for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Purpose {
+    /// Each example meets so many others.
+    Pairs(f64),
+    /// Each example enters so many rows of a sum over the set, and meets as many.
+    Sums(usize),
+}
+
+/// Multiply-adds that one example costs where it meets sums only: its self-product K(x, x), its share
+/// of the sums, and their product with it. `None` where the form would hold too much at once.
+fn cost_of_sums(shape: FactorShape, form: Form, outputs: usize, rows: usize) -> Option<f64> {
+    const MOST_NUMBERS: usize = 64 << 20;
+    let (d, m) = (outputs as f64, rows as f64);
+    match (shape, form) {
+        (FactorShape::Outer { groups, positions, input, cotangent, .. }, Form::Factored) => {
+            let (g, t, p, q) = (groups as f64, positions as f64, input as f64, cotangent as f64);
+            let own = t * t * (p + d * q) + d * d * t * q;
+            Some(g * (own + 2.0 * m * t * p * q + d * m * t * q))
+        }
+        (FactorShape::Rows { positions, width, .. }, Form::Rows) => {
+            Some((positions * width) as f64 * (d * d + m + d * m))
+        }
+        (shape, _) => {
+            let weights = shape.weights();
+            if outputs.saturating_mul(weights) > MOST_NUMBERS {
+                return None;
+            }
+            let met = (d * d + m + d * m) * weights as f64;
+            Some(preparation(shape, Form::Dense, outputs) + met)
+        }
+    }
+}
+
+/// Choose the cheapest form of every component for a purpose.
 pub(crate) fn plan(
     sweep: &Sweep,
     outputs: usize,
     reduction: Reduction,
-    partners: f64,
+    purpose: Purpose,
     forced: Option<Form>,
 ) -> Vec<Planned> {
     let network = sweep.network();
@@ -100,8 +134,14 @@ pub(crate) fn plan(
         if let Some(form) = forced.filter(|form| forms.contains(form)) {
             return form;
         }
-        let total = |form: &Form| {
-            cost(shape, *form, outputs, reduction).0 * partners + preparation(shape, *form, outputs)
+        let total = |form: &Form| match purpose {
+            Purpose::Pairs(partners) => {
+                let each = cost(shape, *form, outputs, reduction).0;
+                each * partners + preparation(shape, *form, outputs)
+            }
+            Purpose::Sums(rows) => {
+                cost_of_sums(shape, *form, outputs, rows).unwrap_or(f64::INFINITY)
+            }
         };
         let best = forms.iter().min_by(|a, b| total(a).total_cmp(&total(b)));
         best.copied().unwrap_or(Form::Dense)

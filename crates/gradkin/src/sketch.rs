@@ -16,6 +16,7 @@ use crate::examples::Examples;
 use crate::features::{Arrays, Recipe, Side, Swept};
 use crate::kernel::Similarity;
 use crate::number::{Into, Number, product_abt};
+use crate::plan::Purpose;
 use crate::progress::{Counter, Stage, Watch};
 use crate::similarity::{Kind, Reduction};
 
@@ -52,7 +53,7 @@ impl Similarity<'_> {
         seed: u64,
         watch: Watch,
     ) -> Result<Vec<f64>> {
-        let recipe = self.recipe(1.0)?;
+        let recipe = self.recipe(Purpose::Sums(1))?;
         let (layout, ..) = recipe.layout();
         let signs = Signs::<T>::new(&recipe, &layout, size, seed);
         let counter = Counter::new(watch, Stage::Sweep, examples.len() as u64);
@@ -61,7 +62,7 @@ impl Similarity<'_> {
         sketches.par_chunks_mut(step * size).enumerate().try_for_each(|(chunk, target)| {
             let range = chunk * step..chunk * step + target.len() / size;
             let count = range.len();
-            let swept = Swept::<T>::new(&recipe, examples, &layout, Side::Row, range)?;
+            let swept = Swept::<T>::new(&recipe, examples, &layout, Side::Row, None, range)?;
             for (b, target) in
                 target.chunks_mut(size).enumerate().filter(|(b, _)| swept.state(*b).1)
             {

@@ -202,7 +202,7 @@ proptest! {
         let all = kernel(&network, &data, settings.clone());
         let sums: Vec<f64> = all.chunks(N).map(|row| row.iter().sum()).collect();
         let similarity = Similarity::new(&network, settings).unwrap();
-        let counts = similarity.soft_counts(&data, &|_| true).unwrap();
+        let counts = similarity.soft_counts(&data, None, None, &|_| true).unwrap();
         prop_assert!(relative(&counts.counts, &sums) < 1e-9);
     }
 
@@ -350,7 +350,7 @@ fn sketches_estimate_the_kernel() {
         Settings { form: Some(Form::Rows), ..settings(Kind::Correlation, Reduction::Trace) };
     let exact = kernel(&network, &data, settings.clone());
     let similarity = Similarity::new(&network, settings).unwrap();
-    let counts = similarity.soft_counts(&data, &|_| true).unwrap().counts;
+    let counts = similarity.soft_counts(&data, None, None, &|_| true).unwrap().counts;
     let sums: Vec<f64> = exact.chunks(5).map(|row| row.iter().sum()).collect();
     assert!(relative(&counts, &sums) < 1e-9);
     let sketches = similarity.sketches(&data, 20_000, 3, &|_| true).unwrap();

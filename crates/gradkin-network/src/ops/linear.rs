@@ -115,7 +115,7 @@ impl MatMul {
         let lead = sweep.batch * sweep.width;
         let back = if self.plain_b() {
             let dy = sweep.cotangent()?.reshape((lead * self.batches() * m, n))?;
-            matmul(&dy, &b.reshape((k, n))?.t()?)?.reshape((lead, self.batches(), m, k))?
+            matmul(&dy, &b.squeeze(0)?.t()?)?.reshape((lead, self.batches(), m, k))?
         } else {
             let b = self.full(b, &self.b, sweep.batch)?;
             let back = matmul(&self.stack(sweep, true)?, &b.transpose(1, 2)?)?;
@@ -159,11 +159,11 @@ impl Operator for MatMul {
     fn forward(&self, inputs: &Inputs) -> OpResult<Forward> {
         let (a, b) = (required(inputs, 0)?, required(inputs, 1)?);
         let lead = a.dims()[0].max(b.dims()[0]);
-        let (m, k, n) = (self.rows(), self.inner(), self.columns());
+        let (m, k) = (self.rows(), self.inner());
         let y = if self.plain_b() {
             let rows = a.elem_count() / k.max(1);
             let rows = if k == 0 { lead * self.batches() * m } else { rows };
-            matmul(&a.contiguous()?.reshape((rows, k))?, &b.reshape((k, n))?)?
+            matmul(&a.contiguous()?.reshape((rows, k))?, &b.squeeze(0)?)?
         } else {
             matmul(&self.full(a, &self.a, lead)?, &self.full(b, &self.b, lead)?)?
         };

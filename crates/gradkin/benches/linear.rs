@@ -1,0 +1,80 @@
+//! What do sums over a set cost beside the sweeps that they cannot do without? One plain forward and
+//! reverse sweep over all images at all outputs, against the soft neighbour counts of the same images,
+//! in turns, in one run; the ratio is printed.
+//!
+//! Takes the paper's network and random images, or `GRADKIN_MODEL=model.onnx` and as many random
+//! images of its input's shape as `GRADKIN_EXAMPLES` says. Run with `CANDLE_NUM_THREADS=1`.
+
+// A benchmark that cannot run should say so at once.
+#![allow(clippy::expect_used, clippy::print_stdout, missing_docs)]
+
+mod common;
+
+use std::time::Instant;
+
+use gradkin::network::{Factor, Model, Network, NetworkError, Options, Sink, Sweep};
+use gradkin::{Examples, InMemory, Settings, Similarity};
+use rayon::prelude::*;
+
+/// The program's allocator.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const ROUNDS: usize = 3;
+
+/// Takes factors and forgets them.
+struct Nowhere;
+
+impl Sink for Nowhere {
+    fn accept(&mut self, _: usize, factor: Factor) -> Result<(), NetworkError> {
+        std::hint::black_box(factor);
+        Ok(())
+    }
+}
+
+/// One forward pass and one reverse sweep of all outputs over all examples, spread over threads as
+/// gradkin spreads them.
+fn plain_sweep(network: &Network, examples: &InMemory) {
+    let sweep = Sweep::new(network, None, None).expect("an output");
+    let outputs: usize = sweep.output_shape().iter().product();
+    let batch = ((2 << 20) / sweep.working_set(outputs).max(1)).clamp(1, 128);
+    let starts: Vec<usize> = (0..examples.len()).step_by(batch).collect();
+    starts.into_par_iter().for_each(|start| {
+        let count = batch.min(examples.len() - start);
+        let inputs = examples.batch(start..start + count).expect("examples");
+        let pass = sweep.forward(inputs, count).expect("a forward pass");
+        let seeds = sweep.identity(count).expect("cotangents");
+        sweep.reverse(&pass, &seeds, &mut Nowhere).expect("a reverse sweep");
+    });
+}
+
+fn main() {
+    let count = std::env::var("GRADKIN_EXAMPLES").ok().and_then(|n| n.parse().ok()).unwrap_or(1000);
+    let network = match std::env::var("GRADKIN_MODEL") {
+        Ok(path) => {
+            let model = Model::open(&path).expect("the model of GRADKIN_MODEL");
+            Network::new(&model, &Options::default()).expect("a network that gradkin knows")
+        }
+        Err(_) => common::network("paper_cnn"),
+    };
+    let examples = common::examples(&network, count);
+    let similarity = Similarity::new(&network, Settings::default()).expect("settings that fit");
+    let (mut plain, mut counts) = (f64::INFINITY, f64::INFINITY);
+    for round in 1..=ROUNDS {
+        let start = Instant::now();
+        plain_sweep(&network, &examples);
+        let sweep = start.elapsed().as_secs_f64();
+        let start = Instant::now();
+        similarity.soft_counts(&examples, None, None, &|_| true).expect("counts");
+        let soft = start.elapsed().as_secs_f64();
+        println!("round {round}: plain sweep {sweep:.2} s, soft counts {soft:.2} s");
+        (plain, counts) = (plain.min(sweep), counts.min(soft));
+    }
+    println!(
+        "{}, {count} examples, {} outputs: soft counts take {:.2} times as long as one plain \
+         forward and reverse sweep (best of {ROUNDS}: {counts:.2} s, {plain:.2} s)",
+        network.source(),
+        similarity.outputs().expect("outputs"),
+        counts / plain
+    );
+}

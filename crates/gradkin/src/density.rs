@@ -1,0 +1,115 @@
+//! Soft neighbour counts N_S in linear time (METHOD section 2; the paper's section 3).
+
+use gradkin_network::Precision;
+
+use crate::error::{Error, Result};
+use crate::examples::Examples;
+use crate::gather::{Column, Met, gather, meet};
+use crate::kernel::{Similarity, Undefined, check_labels};
+use crate::number::Number;
+use crate::plan::Purpose;
+use crate::progress::{Counter, Stage, Watch};
+use crate::quantity::Quantity;
+use crate::similarity::{Kind, Reduction};
+
+/// Soft neighbour counts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SoftCounts {
+    /// N_S(i) = Σ_j k(i, j) over the set, for each query. An example that belongs to the set counts
+    /// itself. Zero for undefined queries.
+    pub counts: Vec<f64>,
+    /// The same over the examples of each class, `[queries, classes]`; empty where no classes were
+    /// given.
+    pub by_class: Vec<f64>,
+    /// Queries that have no similarity.
+    pub undefined_queries: Undefined,
+    /// Examples of the set that have no similarity and are in no count.
+    pub undefined: Undefined,
+}
+
+impl Similarity<'_> {
+    /// N_S(i) = Σ_j k(i, j) over a set, for each of `queries` or for the set's own examples, and the
+    /// same class by class where `classes` (of the set) are given.
+    ///
+    /// Takes two sweeps over the data and one array of the parameters' size per output (and class).
+    /// The reduction must be the trace.
+    ///
+    /// # Errors
+    /// Where another reduction is set, where the examples or the classes do not fit, where the sums
+    /// do not fit the memory budget, and where `watch` returns false.
+    pub fn soft_counts(
+        &self,
+        set: &dyn Examples,
+        queries: Option<&dyn Examples>,
+        classes: Option<Quantity>,
+        watch: Watch,
+    ) -> Result<SoftCounts> {
+        if self.settings().reduction != Reduction::Trace {
+            return Err(Error::Usage("sums in linear time need --reduce trace".into()));
+        }
+        match self.network().precision() {
+            Precision::F32 => self.soft_counts_in::<f32>(set, queries, classes, watch),
+            Precision::F64 => self.soft_counts_in::<f64>(set, queries, classes, watch),
+        }
+    }
+
+    fn soft_counts_in<T: Number>(
+        &self,
+        set: &dyn Examples,
+        queries: Option<&dyn Examples>,
+        classes: Option<Quantity>,
+        watch: Watch,
+    ) -> Result<SoftCounts> {
+        let d = self.outputs()?;
+        let column = match classes {
+            None => Column::Whole,
+            Some(Quantity::Classes { ids, count }) => Column::Groups { ids, count },
+            Some(Quantity::Numbers { .. }) => {
+                return Err(Error::Usage("counts by class need class labels".into()));
+            }
+        };
+        if let Some(classes) = classes {
+            classes.check(set.len(), set.name())?;
+        }
+        let groups = classes.map_or(1, |c| c.width());
+        let mut recipe = self.recipe(Purpose::Sums(column.rows(d)))?;
+        recipe.positions_first = true;
+        // Maps take d² numbers an example; the sides of influence have different ones.
+        let maps = set.len().saturating_mul(d * d * size_of::<f64>());
+        recipe.keep_maps = recipe.kind != Kind::Influence && maps <= self.settings().memory / 8;
+        let others = queries.unwrap_or(set);
+        [set, others].into_iter().try_for_each(|set| check_labels(&recipe, set))?;
+        let total = (set.len() + others.len()) as u64;
+        let counter = Counter::new(watch, Stage::Sweep, total);
+        let budget = self.settings().memory;
+        let sums = gather::<T>(&recipe, set, &[column], budget, &counter)?;
+        let count = |_: usize, met: Met| {
+            let of_group = |g: usize| trace(met.product, d, d * groups, g * d);
+            ((0..groups).map(of_group).collect::<Vec<f64>>(), met.rank, met.finite)
+        };
+        let found = meet(&recipe, &sums, others, queries.is_none(), &counter, &count)?;
+        let mut result = SoftCounts {
+            counts: Vec::with_capacity(found.len()),
+            by_class: Vec::new(),
+            undefined_queries: Undefined::default(),
+            undefined: Undefined { rank_zero: sums.rank_zero, not_finite: sums.not_finite },
+        };
+        let zero_counts = self.settings().kind != Kind::Inner;
+        for (i, (by_class, rank, finite)) in found.into_iter().enumerate() {
+            result.counts.push(by_class.iter().sum());
+            if classes.is_some() {
+                result.by_class.extend(by_class);
+            }
+            result.undefined_queries.note_one(i, rank, finite, zero_counts);
+        }
+        if !zero_counts {
+            result.undefined.rank_zero.clear();
+        }
+        Ok(result)
+    }
+}
+
+/// Trace of the d×d block of `[d, rows]` that starts at `first`.
+pub(crate) fn trace(product: &[f64], d: usize, rows: usize, first: usize) -> f64 {
+    (0..d).map(|c| product[c * rows + first + c]).sum()
+}
