@@ -10,6 +10,7 @@ use gradkin_data::write::ColumnData;
 use gradkin_data::{Dataset, Labels, Prepared};
 
 use crate::exit::{Failure, Outcome};
+use crate::text;
 
 /// A data set prepared for the network.
 #[derive(Debug)]
@@ -164,7 +165,9 @@ pub(crate) fn class_of(data: &Dataset, example: usize) -> Option<String> {
 /// The label of an example for a narrow place: its class, or its one target.
 pub(crate) fn short_label(data: &Dataset, example: usize) -> Option<String> {
     match data.labels()? {
-        Labels::Targets { values, width: 1 } => values.get(example).map(|v| format!("{v}")),
+        Labels::Targets { values, width: 1 } => {
+            values.get(example).map(|value| text::significant(*value))
+        }
         _ => class_of(data, example),
     }
 }
@@ -179,6 +182,54 @@ pub(crate) fn label_column(data: &Dataset, examples: &[usize]) -> Option<ColumnD
         }
         Labels::Targets { values, width: 1 } => Some(values.into()),
         Labels::Targets { .. } => None,
+    }
+}
+
+/// An example's number, with its label where there is one.
+pub(crate) fn numbered(data: &Dataset, example: usize) -> String {
+    match short_label(data, example) {
+        Some(label) => format!("{} ({})", data.id(example), text::clean(&label)),
+        None => data.id(example).to_string(),
+    }
+}
+
+/// A column with where these examples stand in the file.
+pub(crate) fn id_column(set: &Set, examples: &[usize]) -> ColumnData {
+    set.ids(examples).into_iter().map(|id| id as i64).collect::<Vec<i64>>().into()
+}
+
+/// A column with these examples' files; `None` where they are not files of their own.
+pub(crate) fn path_column(data: &Dataset, examples: &[usize]) -> Option<ColumnData> {
+    data.path(0)?;
+    let path = |i: &usize| data.path(*i).map(|p| p.display().to_string()).unwrap_or_default();
+    Some(examples.iter().map(path).collect::<Vec<String>>().into())
+}
+
+/// The classes that occur among labels, numbered from 0 without gaps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Classes {
+    /// Class of each example.
+    pub(crate) ids: Vec<usize>,
+    /// Their names, or their numbers in the file, in ascending order of number.
+    pub(crate) names: Vec<String>,
+}
+
+impl Classes {
+    /// `None` where the labels are no classes.
+    pub(crate) fn of(data: &Dataset) -> Option<Self> {
+        let Labels::Classes { ids, .. } = data.labels()? else { return None };
+        let mut there = ids.clone();
+        there.sort_unstable();
+        there.dedup();
+        let number = |id: &i64| there.partition_point(|other| other < id);
+        let mut names = vec![String::new(); there.len()];
+        for (example, id) in ids.iter().enumerate() {
+            let name = &mut names[number(id)];
+            if name.is_empty() {
+                *name = class_of(data, example).unwrap_or_else(|| id.to_string());
+            }
+        }
+        Some(Self { ids: ids.iter().map(number).collect(), names })
     }
 }
 
@@ -202,5 +253,12 @@ mod tests {
         let Some(Labels::Classes { ids, .. }) = test.labels() else { panic!("classes") };
         assert_eq!(ids, &[1, 2, 3]);
         assert_eq!(class_of(&test, 2).as_deref(), Some("dog"));
+    }
+
+    #[test]
+    fn classes_that_occur_are_numbered_without_gaps() {
+        let classes = Classes::of(&named(&[2, 0, 2], &["ant", "bee", "cat"])).unwrap();
+        assert_eq!(classes.ids, [1, 0, 1]);
+        assert_eq!(classes.names, ["ant", "cat"]);
     }
 }

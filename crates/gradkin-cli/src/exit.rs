@@ -56,12 +56,16 @@ impl Failure {
     }
 
     fn new(cause: Cause, message: &str) -> Self {
-        let message = text::clean(message);
-        let (message, hint) = match message.split_once("; ") {
-            Some((message, hint)) => (message.to_owned(), Some(hint.to_owned())),
-            None => (message, None),
-        };
-        Self { cause, message, hint }
+        let whole = Self::whole(cause, message);
+        match whole.message.split_once("; ") {
+            Some((message, hint)) => Self::whole(cause, message).hint(hint),
+            None => whole,
+        }
+    }
+
+    /// The message as it is, whatever stands in it.
+    fn whole(cause: Cause, message: &str) -> Self {
+        Self { cause, message: text::clean(message), hint: None }
     }
 
     /// The same with advice.
@@ -92,8 +96,13 @@ impl std::fmt::Display for Failure {
 
 impl From<NetworkError> for Failure {
     fn from(error: NetworkError) -> Self {
-        match error {
+        match &error {
             NetworkError::Tensor(_) => Self::other(error),
+            NetworkError::WeightsDoNotFit { remedy, .. } => {
+                let message = error.to_string();
+                let what = message.strip_suffix(remedy.as_str()).unwrap_or(&message);
+                Self::whole(Cause::Mistake, what.trim_end_matches([' ', ';'])).hint(remedy)
+            }
             _ => Self::mistake(error),
         }
     }

@@ -2,11 +2,10 @@
 //! for people, and summed up.
 
 use gradkin::Neighbors;
-use gradkin_data::Dataset;
 use gradkin_data::write::Table;
 
 use crate::args::Dtype;
-use crate::examples::{Set, class_of, label_column, short_label};
+use crate::examples::{Set, class_of, id_column, label_column, numbered, path_column};
 use crate::exit::Outcome;
 use crate::job::Job;
 use crate::text::{self, Align};
@@ -32,9 +31,9 @@ impl Found<'_> {
         let found: Vec<usize> = lists.iter().flatten().map(|n| n.example).collect();
         let similarity = lists.iter().flatten().map(|n| n.similarity);
         let mut table = Table::new();
-        table.push("query", ids(self.queries(), &queries))?;
+        table.push("query", id_column(self.queries(), &queries))?;
         table.push("rank", ranks)?;
-        table.push("neighbor", ids(&self.job.data, &found))?;
+        table.push("neighbor", id_column(&self.job.data, &found))?;
         match dtype {
             Dtype::F32 => {
                 table.push("similarity", similarity.map(|s| s as f32).collect::<Vec<_>>())
@@ -51,8 +50,8 @@ impl Found<'_> {
             }
         }
         for (name, data, examples) in sides {
-            if data.path(0).is_some() {
-                table.push(format!("{name}_file"), paths(data, examples))?;
+            if let Some(paths) = path_column(data, examples) {
+                table.push(format!("{name}_file"), paths)?;
             }
         }
         table.set_metadata("gradkin", self.record());
@@ -118,30 +117,13 @@ impl Found<'_> {
         head.extend((1..=shown).map(|rank| format!("{rank}")));
         let mut rows = vec![head];
         for q in text::spread(with_lists.len(), QUERIES).into_iter().map(|at| with_lists[at]) {
-            let mut row = vec![name(self.queries().data(), q)];
+            let mut row = vec![numbered(self.queries().data(), q)];
             let list = self.neighbors.lists[q].iter().take(shown);
             row.extend(list.map(|n| {
-                format!("{}  {:.3}", name(self.job.data.data(), n.example), n.similarity)
+                format!("{}  {:.3}", numbered(self.job.data.data(), n.example), n.similarity)
             }));
             rows.push(row);
         }
         text::columns(&rows, &vec![Align::Left; shown + 1])
     }
-}
-
-/// An example's number, with its label where there is one.
-fn name(data: &Dataset, example: usize) -> String {
-    match short_label(data, example) {
-        Some(label) => format!("{} ({})", data.id(example), text::clean(&label)),
-        None => data.id(example).to_string(),
-    }
-}
-
-fn ids(set: &Set, examples: &[usize]) -> Vec<i64> {
-    set.ids(examples).into_iter().map(|id| id as i64).collect()
-}
-
-fn paths(data: &Dataset, examples: &[usize]) -> Vec<String> {
-    let path = |i: &usize| data.path(*i).map(|p| p.display().to_string()).unwrap_or_default();
-    examples.iter().map(path).collect()
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use gradkin::network::{Network, Options, Precision};
 use gradkin::{
     Examples, Kernel, Kind, Metric, Neighbors, OutputChoice, Reduction, Select, Settings,
-    Similarity, Undefined,
+    Similarity, Undefined, Watch,
 };
 use gradkin_data::{Dataset, Prepared, TargetInput};
 use regex::Regex;
@@ -36,7 +36,8 @@ pub(crate) struct Request<'a> {
 /// Everything that a computation needs.
 #[derive(Debug)]
 pub(crate) struct Job {
-    network: Network,
+    /// The network, or its checkpoints, at least one.
+    networks: Vec<Network>,
     pub(crate) data: Set,
     other: Option<Set>,
     settings: Settings,
@@ -54,11 +55,14 @@ impl Job {
         let wanted = reading::targets(&model, &args.input_shapes.shapes, &data)?;
         let data = data.prepare(&reading::preprocessing(args), &wanted)?;
         let options = options(request.similarity, &wanted, &data);
-        let network = Network::new(&model, &options)?;
-        let resolved = reading::resolved(&network);
+        let models = reading::checkpoints(model, &request.similarity.weights, printer)?;
+        let networks = models.iter().map(|model| Ok(Network::new(model, &options)?));
+        let networks = networks.collect::<Outcome<Vec<Network>>>()?;
+        let network = &networks[0];
+        let resolved = reading::resolved(network);
         let other = other.map(|other| other.prepare(&reading::preprocessing(args), &resolved));
-        let settings = settings(request.similarity, request.common, &network)?;
-        let width = loss_width(&network, &settings);
+        let settings = settings(request.similarity, request.common, network)?;
+        let width = loss_width(network, &settings);
         let set = |prepared| {
             let integers = network.inputs().iter().map(|input| input.integer).collect();
             let set = Set::new(prepared, options.precision, integers);
@@ -66,11 +70,34 @@ impl Job {
         };
         let (data, other) = (set(data)?, other.transpose()?.map(set).transpose()?);
         let record = Record::new(request.command);
-        let mut job = Self { network, data, other, settings, record };
+        let mut job = Self { networks, data, other, settings, record };
         job.check()?;
         job.note(request)?;
         job.tell(printer)?;
         Ok(job)
+    }
+
+    /// How gradients are compared.
+    pub(crate) fn kind(&self) -> Kind {
+        self.settings.kind
+    }
+
+    /// How many outputs are compared.
+    pub(crate) fn outputs(&self) -> Outcome<usize> {
+        Ok(self.similarity()?.outputs()?)
+    }
+
+    /// Where the output ends in a Softmax or LogSoftmax, compare the logits that enter it.
+    pub(crate) fn compare_logits(&mut self, printer: &Printer) -> Outcome {
+        let network = self.network();
+        let outputs = network.outputs();
+        let first = outputs.first().map(|(name, ..)| (*name).to_owned());
+        let Some(output) = self.settings.output.name.clone().or(first) else { return Ok(()) };
+        let Some(logits) = network.logits(&output).map(str::to_owned) else { return Ok(()) };
+        printer.detail(format!("comparing the logits `{logits}` of the output `{output}`"));
+        self.record.note("output_name", logits.clone());
+        self.settings.output.name = Some(logits);
+        self.similarity().map(|_| ())
     }
 
     /// Whether there are two data sets.
@@ -85,24 +112,36 @@ impl Job {
 
     /// The kernel between the data and the other data, or of the data with itself.
     pub(crate) fn kernel(&self, printer: &Printer) -> Outcome<Kernel> {
-        let bars = Bars::new(printer);
         let other = self.other.as_ref().map(|set| set as &dyn Examples);
-        let kernel = self.similarity()?.kernel(&self.data, other, &|p| bars.watch(p));
-        printer.detail(format!("computed in {:.1} s", bars.finish().as_secs_f64()));
-        Ok(kernel?)
+        self.compute(printer, |similarity, watch| similarity.kernel(&self.data, other, watch))
     }
 
     /// The neighbours among the data of the other data, or of the data itself.
     pub(crate) fn neighbors(&self, k: usize, printer: &Printer) -> Outcome<Neighbors> {
-        let bars = Bars::new(printer);
         let other = self.other.as_ref().map(|set| set as &dyn Examples);
-        let neighbors = self.similarity()?.neighbors(&self.data, other, k, &|p| bars.watch(p));
+        self.compute(printer, |similarity, watch| similarity.neighbors(&self.data, other, k, watch))
+    }
+
+    /// Have the library do something, under bars that show how far it is.
+    pub(crate) fn compute<T>(
+        &self,
+        printer: &Printer,
+        work: impl FnOnce(&Similarity, Watch) -> gradkin::Result<T>,
+    ) -> Outcome<T> {
+        let bars = Bars::new(printer);
+        let found = work(&self.similarity()?, &|progress| bars.watch(progress));
         printer.detail(format!("computed in {:.1} s", bars.finish().as_secs_f64()));
-        Ok(neighbors?)
+        Ok(found?)
+    }
+
+    /// The network, the first of several checkpoints.
+    pub(crate) fn network(&self) -> &Network {
+        &self.networks[0]
     }
 
     fn similarity(&self) -> Outcome<Similarity<'_>> {
-        Ok(Similarity::new(&self.network, self.settings.clone())?)
+        let networks: Vec<&Network> = self.networks.iter().collect();
+        Ok(Similarity::over_checkpoints(&networks, self.settings.clone())?)
     }
 
     /// Whatever would stop the work after it has begun.
@@ -116,7 +155,7 @@ impl Job {
         let args = request.data_args;
         let compared = self.compared()?;
         let record = &mut self.record;
-        record.network(request.model, &self.network);
+        record.network(request.model, &request.similarity.weights, &self.networks[0]);
         record.set("data", &self.data, args.labels.as_deref());
         if let Some(other) = &self.other {
             record.set("other_data", other, request.other_labels);
@@ -145,7 +184,7 @@ impl Job {
         }
         printer.detail(format!(
             "{}: {} weights and {} outputs compared, memory budget {}, {}",
-            self.network.source(),
+            self.network().source(),
             text::count(self.compared()?),
             similarity.outputs()?,
             text::bytes(self.settings.memory as f64),
@@ -155,7 +194,7 @@ impl Job {
             printer.detail(format!(
                 "  {} {}: {}, {} multiply-adds a pair, {} numbers an example",
                 planned.name,
-                text::shape(&self.network.parameters()[planned.parameter].shape),
+                text::shape(&self.network().parameters()[planned.parameter].shape),
                 planned.form,
                 text::short(planned.work_per_pair),
                 text::short(planned.numbers as f64),

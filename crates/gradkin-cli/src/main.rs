@@ -14,8 +14,10 @@ mod job;
 mod memory;
 mod printer;
 mod progress;
+mod quantiles;
 mod reading;
 mod record;
+mod results;
 mod show;
 mod text;
 
@@ -60,6 +62,9 @@ fn run(args: &Args, printer: &Printer) -> Outcome {
         Command::Inspect(args) => commands::inspect::run(args, common, printer),
         Command::Kernel(args) => commands::kernel::run(args, common, printer),
         Command::Neighbors(args) => commands::neighbors::run(args, common, printer),
+        Command::Density(args) => commands::density::run(args, common, printer),
+        Command::Duplicates(args) => commands::duplicates::run(args, common, printer),
+        Command::Labels(args) => commands::labels::run(args, common, printer),
         Command::Completions(args) => commands::completions::run(args, printer),
     })
 }

@@ -1,9 +1,9 @@
 //! Opens the files that were named: the model, data sets and their labels, with what was typed
 //! about them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use gradkin::network::{Declared, Model, Network, NetworkError};
+use gradkin::network::{Declared, Model, Network, NetworkError, WeightsReport};
 use gradkin_data::{
     Dataset, Labels, Layout, Missing, OpenOptions, Preprocessing, TableOptions, TargetInput,
 };
@@ -22,6 +22,39 @@ pub(crate) fn model(path: &Path) -> Outcome<Model> {
         return Ok(model);
     }
     Err(NetworkError::UnsupportedOperators { model: model.source().into(), nodes }.into())
+}
+
+/// The model with the weights of each of these files, or as it is where there are none.
+pub(crate) fn checkpoints(
+    model: Model,
+    weights: &[PathBuf],
+    printer: &Printer,
+) -> Outcome<Vec<Model>> {
+    if weights.is_empty() {
+        return Ok(vec![model]);
+    }
+    let with = |path: &PathBuf| {
+        let (checkpoint, report) = model.with_weights(path)?;
+        tell_weights(path, &model, &report, printer);
+        Ok(checkpoint)
+    };
+    weights.iter().map(with).collect()
+}
+
+fn tell_weights(path: &Path, model: &Model, report: &WeightsReport, printer: &Printer) {
+    let (path, source) = (path.display(), model.source());
+    if !report.kept.is_empty() {
+        printer.warning(format!(
+            "{path} holds no running statistics, so that {} stay as {source} has them: {}",
+            text::count(report.kept.len()),
+            text::first_few(&report.kept)
+        ));
+    }
+    let replaced = text::counted(report.replaced.len(), "tensor");
+    printer.detail(format!("{path}: {replaced} of {source} replaced"));
+    if !report.left_out.is_empty() {
+        printer.detail(format!("{path}: left out {}", text::first_few(&report.left_out)));
+    }
 }
 
 /// A data set with its labels, cut to the examples that are wanted.

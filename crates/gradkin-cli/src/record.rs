@@ -1,6 +1,6 @@
 //! The settings that made a result, to be kept with it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use gradkin::Undefined;
 use gradkin::network::Network;
@@ -29,8 +29,12 @@ impl Record {
         self.entries.insert(name.into(), value.into());
     }
 
-    pub(crate) fn network(&mut self, model: &Path, network: &Network) {
+    pub(crate) fn network(&mut self, model: &Path, weights: &[PathBuf], network: &Network) {
         self.note("model", model.display().to_string());
+        if !weights.is_empty() {
+            let weights = weights.iter().map(|path| path.display().to_string());
+            self.note("weights", weights.collect::<Vec<String>>());
+        }
         let count: usize = network.parameters().iter().map(|p| p.len()).sum();
         self.note("parameters_in_model", count);
     }

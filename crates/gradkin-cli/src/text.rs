@@ -73,6 +73,28 @@ pub(crate) fn percent(part: usize, whole: usize) -> String {
     format!("{:.1} %", 100.0 * part as f64 / whole.max(1) as f64)
 }
 
+/// Three digits of a number, or all of a whole one: `0.0123`, `12.3`, `7`, `1,234`, `1.23e-7`.
+pub(crate) fn significant(number: f64) -> String {
+    if number == 0.0 || !number.is_finite() {
+        return format!("{number}");
+    }
+    let magnitude = number.abs().log10().floor() as i32;
+    if !(-4..9).contains(&magnitude) {
+        return format!("{number:.2e}");
+    }
+    if magnitude >= 3 {
+        let sign = if number < 0.0 { "-" } else { "" };
+        return format!("{sign}{}", count(number.abs().round() as usize));
+    }
+    let decimals = if number.fract() == 0.0 { 0 } else { (2 - magnitude).max(0) as usize };
+    format!("{number:.decimals$}")
+}
+
+/// A part of the whole in per cent, in three digits.
+pub(crate) fn share(part: f64) -> String {
+    format!("{} %", significant(100.0 * part))
+}
+
 /// A shape: `[1, 28, 28]`.
 pub(crate) fn shape(lengths: &[usize]) -> String {
     format!("{lengths:?}")
@@ -113,6 +135,9 @@ mod tests {
         assert_eq!(bytes(1536.0), "1.50 KiB");
         assert_eq!(percent(1, 8), "12.5 %");
         assert_eq!(counted(1, "example"), "1 example");
+        let shown = [0.0, 0.012345, -12.34, 7.0, 1234.5, 1.234e-7].map(significant);
+        assert_eq!(shown, ["0", "0.0123", "-12.3", "7", "1,235", "1.23e-7"]);
+        assert_eq!((share(0.5), share(0.123)), ("50 %".into(), "12.3 %".into()));
     }
 
     #[test]

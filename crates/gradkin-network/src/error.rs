@@ -49,8 +49,34 @@ pub enum NetworkError {
         /// What is wrong with it.
         message: String,
     },
+    /// The bytes are no safetensors file, or stop in the middle of one.
+    #[error(
+        "{path} is not a whole safetensors file ({message}); save the weights again, or check that the download finished"
+    )]
+    NotWeights {
+        /// The file of weights.
+        path: PathBuf,
+        /// What the decoder met.
+        message: String,
+    },
+    /// The tensors of a file of weights are not those of the network.
+    #[error(
+        "{path} does not fit {model} in {} tensors: {}; {remedy}",
+        .misfits.len(),
+        list(.misfits, "; ", 20)
+    )]
+    WeightsDoNotFit {
+        /// The file of weights.
+        path: PathBuf,
+        /// The model file.
+        model: String,
+        /// One clause per tensor that does not fit.
+        misfits: Vec<String>,
+        /// What to do.
+        remedy: String,
+    },
     /// Operators that gradkin does not know, every one of them.
-    #[error("{model} uses operators that gradkin does not know: {}", list(.nodes))]
+    #[error("{model} uses operators that gradkin does not know: {}", list(.nodes, ", ", 40))]
     UnsupportedOperators {
         /// The file.
         model: String,
@@ -77,11 +103,11 @@ pub enum NetworkError {
     Tensor(#[from] candle_core::Error),
 }
 
-fn list(nodes: &[String]) -> String {
-    const SHOWN: usize = 40;
-    let mut text = nodes.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
-    if nodes.len() > SHOWN {
-        text.push_str(&format!(" and {} more", nodes.len() - SHOWN));
+/// The first few of a list, and how many more there are.
+fn list(items: &[String], between: &str, shown: usize) -> String {
+    let mut text = items.iter().take(shown).cloned().collect::<Vec<_>>().join(between);
+    if items.len() > shown {
+        text.push_str(&format!("{between}and {} more", items.len() - shown));
     }
     text
 }

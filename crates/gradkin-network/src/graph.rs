@@ -10,10 +10,12 @@ use std::collections::HashMap;
 use candle_core::{DType, Device, Tensor};
 use regex::Regex;
 
+use crate::budget::Budget;
 use crate::error::{NetworkError, OperatorError, Result};
-use crate::onnx::{Attributes, Declared, Dimension, Model, RawNode};
+use crate::onnx::{Attributes, Declared, Dimension, Model, RawNode, Width};
 use crate::ops::{self, Forward, Inputs, Operand, Operator, Setup};
 use crate::parameters::{self, Found, Parameter, Uncounted};
+use crate::tensor::{lead_shape, within};
 
 /// The float type that a network runs in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -67,6 +69,8 @@ pub(crate) struct Value {
     /// Shape for one example, the graph's batch axis included.
     pub(crate) shape: Vec<usize>,
     pub(crate) dtype: DType,
+    /// The integer type that the file has for it, where that is known.
+    pub(crate) width: Option<Width>,
     /// `[1, *shape]` where it is the same for every example.
     pub(crate) shared: Option<Tensor>,
     /// Whether a parameter went into it.
@@ -124,6 +128,9 @@ pub struct Network {
 
 impl Network {
     /// Resolve shapes, build operators and try the network on one example of zeros.
+    ///
+    /// What that may take in memory is bounded by the size of the file and of the examples whose
+    /// shape `options` names; a file that asks for more is refused.
     pub fn new(model: &Model, options: &Options) -> Result<Self> {
         check_operators(model)?;
         let found = parameters::find(model);
@@ -133,6 +140,7 @@ impl Network {
             values: Vec::new(),
             by_name: HashMap::new(),
             trial: Vec::new(),
+            budget: Budget::new(model.size, given(options)),
             nodes: Vec::new(),
             found: &found,
         };
@@ -210,7 +218,8 @@ impl Network {
     pub fn logits(&self, output: &str) -> Option<&str> {
         let ids = self.outputs.iter().zip(&self.heads);
         let (_, head) = ids.into_iter().find(|(id, _)| self.values[**id].name == output)?;
-        let head = head.as_ref().filter(|h| matches!(h.operator.as_str(), "Softmax" | "LogSoftmax"))?;
+        let head =
+            head.as_ref().filter(|h| matches!(h.operator.as_str(), "Softmax" | "LogSoftmax"))?;
         let input = head.input.as_deref()?;
         self.by_name.contains_key(input).then_some(input)
     }
@@ -244,6 +253,14 @@ impl Network {
             message: error.to_string(),
         }
     }
+}
+
+/// How many numbers the examples have whose shape the caller names.
+fn given(options: &Options) -> usize {
+    let counts = options.input_shapes.values();
+    counts
+        .map(|s| s.iter().fold(1, |n: usize, size| n.saturating_mul(*size)))
+        .fold(0, usize::saturating_add)
 }
 
 /// Every operator that gradkin does not know, at once.
@@ -304,8 +321,10 @@ struct Builder<'a> {
     dtype: DType,
     values: Vec<Value>,
     by_name: HashMap<String, usize>,
-    /// Each value for one example of zeros.
+    /// Each value that is the same for every example, and zeros for the others: only their shapes
+    /// matter, so that they take no memory until a node is tried.
     trial: Vec<Tensor>,
+    budget: Budget,
     nodes: Vec<Node>,
     found: &'a Found,
 }
@@ -328,15 +347,17 @@ impl Builder<'_> {
             (true, false) => DType::I64,
             (false, false) => self.dtype,
         };
-        let mut lead = vec![1];
-        lead.extend(&full);
-        crate::tensor::checked_count(&lead).map_err(|e| NetworkError::Usage(e.to_string()))?;
-        let trial = Tensor::zeros(lead, dtype, &Device::Cpu)?;
+        self.budget.take(false, &full).map_err(|error| NetworkError::Model {
+            model: self.model.source.clone(),
+            message: format!("input `{}`: {error}", declared.name),
+        })?;
+        let trial = zeros(&full, dtype)?;
         let value = self.add(
             Value {
                 name: declared.name.clone(),
                 shape: full.clone(),
                 dtype,
+                width: None,
                 shared: None,
                 parametric: false,
                 entries: None,
@@ -362,6 +383,7 @@ impl Builder<'_> {
             name: name.to_owned(),
             shape: constant.shape.clone(),
             dtype: tensor.dtype(),
+            width: constant.width,
             shared: Some(tensor.clone()),
             parametric: entries.is_some(),
             entries,
@@ -412,13 +434,13 @@ impl Builder<'_> {
             outputs: used,
             float: self.dtype,
         };
-        let operator = ops::build(&setup).map_err(wrap)?;
+        let known = inputs.iter().flatten().all(|i| self.values[*i].shared.is_some());
+        let build = || ops::build(&setup);
+        let operator = within(self.budget.limit(known), build).map_err(wrap)?;
         let reads = |k: &usize| !operator.reads_shape_only() && !operator.ignores(*k);
         let read: Vec<usize> = (0..inputs.len()).filter(reads).filter_map(|k| inputs[k]).collect();
         let shared = read.iter().all(|i| self.values[*i].shared.is_some());
-        let trial: Vec<Option<&Tensor>> =
-            inputs.iter().map(|i| i.map(|i| &self.trial[i])).collect();
-        let Forward { outputs, .. } = operator.forward(&trial).map_err(wrap)?;
+        let outputs = self.try_out(operator.as_ref(), &inputs, shared).map_err(wrap)?;
         if outputs.len() < used {
             return Err(wrap(OperatorError::Message(format!(
                 "{used} outputs are used but only {} are computed",
@@ -427,6 +449,7 @@ impl Builder<'_> {
         }
         let parametric = read.iter().any(|i| self.values[*i].parametric);
         let entries = self.entries(operator.as_ref(), &inputs, shared).map_err(wrap)?;
+        let width = self.width(raw, &inputs);
         let mut ids = Vec::with_capacity(raw.outputs.len());
         for (k, name) in raw.outputs.iter().enumerate() {
             if name.is_empty() {
@@ -438,6 +461,7 @@ impl Builder<'_> {
                 name: name.clone(),
                 shape: crate::tensor::example_shape(&trial).to_vec(),
                 dtype: trial.dtype(),
+                width: width.filter(|_| trial.dtype() == DType::I64),
                 shared: shared.then(|| trial.clone()),
                 parametric,
                 entries: entries.as_ref().and_then(|e| e.get(k).cloned().flatten()),
@@ -448,6 +472,54 @@ impl Builder<'_> {
         let name = raw.name.clone();
         self.nodes.push(Node { name, operator_name, operator, inputs, outputs: ids, shared });
         Ok(())
+    }
+
+    /// What a node gives: its values where they are the same for every example, else zeros of the
+    /// shapes and types that it gives for an example of zeros.
+    fn try_out(
+        &mut self,
+        operator: &dyn Operator,
+        inputs: &[Option<usize>],
+        shared: bool,
+    ) -> std::result::Result<Vec<Tensor>, OperatorError> {
+        let floats = inputs.iter().flatten().all(|i| self.values[*i].dtype == self.dtype);
+        if let Some(shapes) = operator.outline().filter(|_| floats && !shared) {
+            return shapes.iter().map(|shape| self.result(shape, self.dtype, None)).collect();
+        }
+        let mut operands = Vec::with_capacity(inputs.len());
+        for input in inputs {
+            operands.push(match input {
+                Some(id) if self.values[*id].shared.is_none() => {
+                    Some(self.trial[*id].contiguous()?)
+                }
+                Some(id) => Some(self.trial[*id].clone()),
+                None => None,
+            });
+        }
+        let operands: Vec<Option<&Tensor>> = operands.iter().map(Option::as_ref).collect();
+        let limit = self.budget.limit(shared);
+        let Forward { outputs, .. } = within(limit, || operator.forward(&operands))?;
+        let mut results = Vec::with_capacity(outputs.len());
+        for output in outputs {
+            let shape = crate::tensor::example_shape(&output).to_vec();
+            let dtype = output.dtype();
+            results.push(self.result(&shape, dtype, Some(output).filter(|_| shared))?);
+        }
+        Ok(results)
+    }
+
+    /// One result of a node, counted.
+    fn result(
+        &mut self,
+        shape: &[usize],
+        dtype: DType,
+        value: Option<Tensor>,
+    ) -> std::result::Result<Tensor, OperatorError> {
+        self.budget.take(value.is_some(), shape)?;
+        match value {
+            Some(value) => Ok(value),
+            None => Ok(zeros(shape, dtype)?),
+        }
     }
 
     /// An If whose condition is known while the graph is built is the chosen branch.
@@ -505,6 +577,19 @@ impl Builder<'_> {
             dtype: value.dtype,
             constant: value.shared.clone().filter(|_| !value.parametric),
             shared: value.shared.is_some(),
+            width: value.width,
+        }
+    }
+
+    /// The integer type of what a node writes, as far as it is needed: that of a quantised tensor is
+    /// the type of its zero point, which exporters store, cast or move.
+    fn width(&self, raw: &RawNode, inputs: &[Option<usize>]) -> Option<Width> {
+        let of = |k: usize| self.values[inputs.get(k).copied().flatten()?].width;
+        match raw.operator.as_str() {
+            "Cast" => Width::of_code(raw.attributes.int("to", 0).ok()?),
+            "CastLike" => of(1),
+            operator if parameters::hands_on(operator) => of(0),
+            _ => None,
         }
     }
 
@@ -555,6 +640,12 @@ impl Builder<'_> {
         }
         Ok(outputs)
     }
+}
+
+/// One example of zeros, which takes the memory of a single one.
+fn zeros(shape: &[usize], dtype: DType) -> candle_core::Result<Tensor> {
+    let one = Tensor::zeros(vec![1; shape.len() + 1], dtype, &Device::Cpu)?;
+    one.broadcast_as(lead_shape(1, shape))
 }
 
 /// Whether no entry occurs twice.

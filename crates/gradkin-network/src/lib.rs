@@ -4,6 +4,7 @@
 //! | step | type |
 //! |---|---|
 //! | the file as it stands | [`Model`] |
+//! | weights of another checkpoint in their place | [`Model::with_weights`] |
 //! | shapes resolved, operators built | [`Network`] |
 //! | an output and parameters chosen | [`Sweep`] |
 //! | forward over a batch | [`Sweep::forward`] gives a [`Pass`] |
@@ -13,6 +14,7 @@
 //! one more leading axis at run time. So files with a batch of one run at any batch, and gradients
 //! are per example by construction.
 
+mod budget;
 mod error;
 mod factor;
 mod forward;
@@ -22,6 +24,7 @@ mod ops;
 mod parameters;
 mod sweep;
 mod tensor;
+mod weights;
 
 pub use error::{NetworkError, Result};
 pub use factor::{Factor, FactorShape, Order};
@@ -31,6 +34,7 @@ pub use onnx::{Declared, Dimension, Model};
 pub use ops::supported_operators;
 pub use parameters::{Parameter, Uncounted};
 pub use sweep::{Collected, Component, Sink, Sweep};
+pub use weights::WeightsReport;
 
 /// The tensor library whose [`Tensor`](candle_core::Tensor) appears in factors.
 pub use candle_core;

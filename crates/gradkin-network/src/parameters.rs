@@ -42,7 +42,7 @@ impl Parameter {
     }
 }
 
-/// A stored float tensor that does not count as a parameter, and why.
+/// A stored tensor of floats, or of quantised numbers, that does not count as a parameter, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Uncounted {
     /// Name of the stored tensor.
@@ -60,6 +60,29 @@ pub(crate) struct Found {
     pub(crate) uncounted: Vec<Uncounted>,
     /// Stored tensors that repeat a parameter.
     pub(crate) copies: HashMap<String, Copy>,
+    /// Stored means and variances of normalisations.
+    pub(crate) statistics: HashSet<String>,
+}
+
+impl Found {
+    /// What was decided of each tensor, to hold for other weights of the same network.
+    pub(crate) fn verdicts(&self) -> HashMap<String, Verdict> {
+        let counted = self.parameters.iter().map(|p| (p.name.clone(), Verdict::Counted));
+        let uncounted = self.uncounted.iter().map(|u| (u.name.clone(), Verdict::Not(u.reason)));
+        let repeats = self.copies.keys().map(|name| (name.clone(), Verdict::Repeats));
+        counted.chain(uncounted).chain(repeats).collect()
+    }
+}
+
+/// What was decided of a tensor before its values were replaced.
+///
+/// Some decisions go by value; another checkpoint of the same network must not change them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Counted,
+    /// A tied weight that is stored once more, as long as the values still agree.
+    Repeats,
+    Not(&'static str),
 }
 
 /// A stored tensor that holds a parameter's values once more.
@@ -84,18 +107,22 @@ enum Place {
     Preprocessing,
     /// Mean or variance that training keeps along.
     Statistic,
+    /// Rounded to, or stored as, whole numbers on a grid.
+    Quantized,
+    /// The scale of such a grid.
+    Grid,
     /// Bound, pad value, shape: never.
     Never,
 }
 
 impl Place {
     fn counts(self) -> bool {
-        !matches!(self, Self::Never | Self::Statistic)
+        !matches!(self, Self::Never | Self::Statistic | Self::Quantized | Self::Grid)
     }
 }
 
 /// Operators that hand entries of input 0 on.
-fn hands_on(operator: &str) -> bool {
+pub(crate) fn hands_on(operator: &str) -> bool {
     matches!(
         operator,
         "Identity"
@@ -139,6 +166,15 @@ fn place(node: &RawNode, operand: usize, on_input: bool, through: &Uses) -> Plac
         ("Add" | "Mul" | "Sub" | "Div" | "Sum" | "Concat", _) => Place::Elementwise,
         ("Pow", 0) | ("Max" | "Min", _) | ("Where", 1 | 2) => Place::Elementwise,
         _ => Place::Never,
+    }
+}
+
+/// Quantised tensors end there: what comes out is computed, but from no parameter.
+fn quantized(node: &RawNode, operand: usize) -> Option<Place> {
+    match (node.operator.as_str(), operand) {
+        ("QuantizeLinear" | "DequantizeLinear", 0) => Some(Place::Quantized),
+        ("QuantizeLinear" | "DequantizeLinear", _) => Some(Place::Grid),
+        _ => None,
     }
 }
 
@@ -192,6 +228,10 @@ impl<'a> Uses<'a> {
                 continue;
             }
             for (node, operand) in self.readers.get(value).map(Vec::as_slice).unwrap_or_default() {
+                if let Some(place) = quantized(node, *operand) {
+                    found.push((*node, place));
+                    continue;
+                }
                 let read = || node.inputs.iter().filter(|i| !i.is_empty());
                 // What is computed from stored tensors alone is still on its way to the data.
                 let alone = read().all(|i| self.constant(i));
@@ -233,6 +273,16 @@ static BUFFER: Names = LazyLock::new(|| {
 static LEARNED: Names =
     LazyLock::new(|| Regex::new(r"(?i)(weight|bias|scale|gamma|beta|alpha|embed|pos|token)").ok());
 
+/// Whether a name says nothing: the exporter made it up.
+pub(crate) fn is_made_up(name: &str) -> bool {
+    named(&MADE_UP, name)
+}
+
+/// Whether a name is that of a buffer which training does not touch.
+pub(crate) fn is_buffer(name: &str) -> bool {
+    named(&BUFFER, name)
+}
+
 fn named(names: &Names, name: &str) -> bool {
     names.as_ref().is_some_and(|regex| regex.is_match(name))
 }
@@ -248,6 +298,9 @@ fn is_sinusoid(constant: &Constant, values: &[f64]) -> bool {
     let origin = first.iter().all(|v| v.abs() < 1e-6 || (v - 1.0).abs() < 1e-6);
     origin && ((second - 1f64.sin()).abs() < 1e-5 || (second - 1f64.cos()).abs() < 1e-5)
 }
+
+/// Said of weights stored as whole numbers, and of weights that are rounded before they are used.
+const QUANTIZED: &str = "a quantised weight: whole numbers have no gradient";
 
 /// Why a tensor in these places does not count, or `None` where it does.
 fn objection(
@@ -295,7 +348,13 @@ fn objection(
         let learned = !made_up && named(&LEARNED, name);
         return (!learned).then_some("applied to the raw input, as mean and deviation are");
     }
-    Some(if has(Place::Statistic) { "a running statistic" } else { "not used as a weight" })
+    let reasons = [
+        (Place::Statistic, "a running statistic"),
+        (Place::Quantized, QUANTIZED),
+        (Place::Grid, "a scale of quantised numbers"),
+    ];
+    let found = reasons.into_iter().find(|(place, _)| has(*place));
+    Some(found.map_or("not used as a weight", |(_, reason)| reason))
 }
 
 /// Go through every stored float tensor of a model.
@@ -305,20 +364,36 @@ pub(crate) fn find(model: &Model) -> Found {
     let constants = constant_nodes(model);
     let stored = model.initializers.iter().map(|(n, c)| (n.as_str(), c, true));
     let inline = constants.iter().map(|(n, c)| (n.as_str(), c, false));
+    let declared = |name: &str| model.signature.roles.get(name) == Some(&Role::Parameter);
     let mut originals: Vec<&Constant> = Vec::new();
     for (name, constant, initializer) in stored.chain(inline) {
-        if !constant.is_float() || constant.shape.contains(&0) {
+        if constant.shape.contains(&0) {
             continue;
         }
         let reached = uses.places(name);
         let places: Vec<Place> = reached.iter().map(|(_, place)| *place).collect();
-        let reason =
-            match objection(name, constant, &places, model.signature.roles.get(name).copied()) {
+        if !constant.is_float() {
+            if initializer && places.contains(&Place::Quantized) {
+                let (name, shape) = (name.into(), constant.shape.clone());
+                found.uncounted.push(Uncounted { name, shape, reason: QUANTIZED });
+            }
+            continue;
+        }
+        if initializer && places.contains(&Place::Statistic) {
+            found.statistics.insert(name.into());
+        }
+        let verdict = model.verdicts.get(name).copied();
+        let role = model.signature.roles.get(name).copied();
+        let reason = match verdict {
+            Some(Verdict::Not(reason)) => Some(reason),
+            Some(Verdict::Counted | Verdict::Repeats) => None,
+            None => match objection(name, constant, &places, role) {
                 None if !initializer && !places.contains(&Place::Weight) => {
                     Some("a constant inside the graph, not a stored tensor")
                 }
                 reason => reason,
-            };
+            },
+        };
         if let Some(reason) = reason {
             if initializer {
                 let (name, shape) = (name.into(), constant.shape.clone());
@@ -327,9 +402,14 @@ pub(crate) fn find(model: &Model) -> Found {
             continue;
         }
         let parameter = parameter(name, constant, &reached);
-        let repeated = originals.iter().enumerate();
+        // An exporter that declares parameters stores a tied one once. Two that it declares were
+        // equal by chance, as copied layers are before they are trained.
+        let apart = |k: usize| declared(name) && declared(&found.parameters[k].name);
+        let may_repeat = |k: usize| verdict != Some(Verdict::Counted) && !apart(k);
+        let repeated = originals.iter().enumerate().filter(|(k, _)| may_repeat(*k));
         let repeated = repeated.filter_map(|(k, other)| repeats(constant, other).map(|t| (k, t)));
-        match { repeated }.next() {
+        let repeated = { repeated }.next();
+        match repeated {
             Some((original, transposed)) => {
                 found.copies.insert(name.into(), Copy { parameter: original, transposed });
                 found.parameters[original].copies.push(name.into());
@@ -382,7 +462,7 @@ fn repeats(constant: &Constant, other: &Constant) -> Option<bool> {
 }
 
 /// Weights may also stand in Constant nodes; only those with axes are worth a look.
-fn constant_nodes(model: &Model) -> Vec<(String, Constant)> {
+pub(crate) fn constant_nodes(model: &Model) -> Vec<(String, Constant)> {
     let constants = model.nodes.iter().filter(|node| node.operator == "Constant");
     constants
         .filter_map(|node| {
@@ -391,4 +471,70 @@ fn constant_nodes(model: &Model) -> Vec<(String, Constant)> {
             (!constant.shape.is_empty()).then_some((name, constant))
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use rten_onnx::onnx::{
+        DataType, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto,
+    };
+
+    use super::*;
+
+    /// Two maps whose matrices hold the same numbers.
+    fn twice_the_same() -> Model {
+        let tensor = |name: &str| TensorProto {
+            name: Some(name.into()),
+            dims: vec![4, 4],
+            data_type: Some(DataType::FLOAT),
+            raw_data: Some(RefCell::new(
+                (0..16).flat_map(|k| (k as f32).sin().to_le_bytes()).collect(),
+            )),
+            ..TensorProto::default()
+        };
+        let product = |inputs: [&str; 2], output: &str| NodeProto {
+            op_type: Some("MatMul".into()),
+            input: inputs.map(str::to_owned).to_vec(),
+            output: vec![output.into()],
+            ..NodeProto::default()
+        };
+        let value = |name: &str| ValueInfoProto { name: Some(name.into()), r#type: None };
+        let graph = GraphProto {
+            node: vec![product(["x", "a"], "h"), product(["h", "b"], "y")],
+            initializer: vec![tensor("a"), tensor("b")],
+            input: vec![value("x")],
+            output: vec![value("y")],
+            value_info: Vec::new(),
+        };
+        let file = ModelProto { graph: Some(graph), ..ModelProto::default() };
+        Model::from_bytes(&file.write_buf().unwrap(), "test").unwrap()
+    }
+
+    #[test]
+    fn equal_matrices_are_one_parameter_unless_the_exporter_declares_two() {
+        let mut model = twice_the_same();
+        let found = find(&model);
+        assert_eq!(found.parameters.len(), 1);
+        assert_eq!(found.parameters[0].copies, ["b"]);
+        model.signature.roles.insert("a".into(), Role::Parameter);
+        assert_eq!(find(&model).parameters.len(), 1);
+        model.signature.roles.insert("b".into(), Role::Parameter);
+        assert_eq!(find(&model).parameters.len(), 2);
+    }
+
+    #[test]
+    fn a_verdict_outlives_the_values_it_was_made_for() {
+        let mut model = twice_the_same();
+        model.verdicts = find(&model).verdicts();
+        // A matrix of ones could be anything; this one is known to be a weight and a copy.
+        for (_, constant) in &mut model.initializers {
+            constant.data = ConstantData::F32(vec![1.0; 16]);
+        }
+        assert_eq!(find(&model).parameters.len(), 2);
+        let reason = "left out before";
+        model.verdicts.insert("b".into(), Verdict::Not(reason));
+        assert_eq!(find(&model).uncounted[0].reason, reason);
+    }
 }

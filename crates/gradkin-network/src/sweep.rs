@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Tensor};
 
-use crate::error::{NetworkError, Result};
+use crate::error::{NetworkError, OperatorError, Result};
 use crate::factor::{Factor, FactorShape};
 use crate::forward::{InputData, Pass};
 use crate::graph::{Entries, Network};
@@ -122,6 +122,7 @@ impl<'a> Sweep<'a> {
         };
         let needed = needed_nodes(network, output);
         let wanted = wanted_values(network, &needed, &chosen);
+        check_gradients(network, &needed, &wanted)?;
         let mut sweep =
             Self { network, output, needed, wanted, uses: Vec::new(), components: Vec::new() };
         sweep.find_uses();
@@ -582,6 +583,18 @@ fn needed_nodes(network: &Network, output: usize) -> Vec<bool> {
         }
     }
     nodes
+}
+
+/// No node may lose a gradient without a word.
+fn check_gradients(network: &Network, needed: &[bool], wanted: &[bool]) -> Result<()> {
+    for (node, _) in network.nodes.iter().zip(needed).filter(|(_, needed)| **needed) {
+        if let Some(reason) = node.operator.refuses_gradient()
+            && node.inputs.iter().flatten().any(|input| wanted[*input])
+        {
+            return Err(network.node_error(node, OperatorError::Message(reason.into())));
+        }
+    }
+    Ok(())
 }
 
 /// Values through which the chosen parameters reach the output, along float values only.

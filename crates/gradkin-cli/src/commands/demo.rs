@@ -150,7 +150,7 @@ fn show_similarities(found: &Found, kernel: &Kernel, printer: &Printer) -> Outco
     let range = ((lowest * 10.0).floor() / 10.0, 1.0);
     for (title, values) in [("of one label", same), ("of two labels", different)] {
         printer.heading(&format!("similarities of pairs {title}"))?;
-        printer.line(show::histogram(&values, range, printer.width()))?;
+        printer.line(show::histogram(&values, Some(range), printer.width()))?;
     }
     Ok(())
 }
@@ -174,6 +174,9 @@ fn say_what_to_try(folder: &Folder, printer: &Printer) -> Outcome {
         "gradkin inspect digits.onnx".into(),
         format!("gradkin neighbors {DATA} {LABELS} -k 3"),
         format!("gradkin neighbors {DATA} {LABELS} --outputs loss:cross-entropy --show loss.png"),
+        format!("gradkin density {DATA} {LABELS} --hard 0.9 --show low.png"),
+        format!("gradkin labels {DATA} {LABELS} --nearest 4 --show errors.png"),
+        format!("gradkin duplicates {DATA} {LABELS} --show duplicates.png"),
         format!("gradkin kernel {DATA} --take 100 --kind inner --reduce none -o ntk.npy"),
         "gradkin neighbors --help".into(),
     ] {

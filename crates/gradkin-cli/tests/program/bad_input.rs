@@ -5,10 +5,10 @@ use rten_onnx::onnx::{DataLocation, StringStringEntryProto};
 
 use crate::support::{Folder, Ran, model, node, references, relu_model, weights};
 
-/// Both commands refuse, and leave the folder as it was.
+/// All commands refuse, and leave the folder as it was.
 fn refused(folder: &Folder, files_and_flags: &str, words: &[&str]) {
     let before = folder.names();
-    for command in ["kernel", "neighbors"] {
+    for command in ["kernel", "neighbors", "density", "duplicates"] {
         let name = if command == "kernel" { "out.npy" } else { "out.parquet" };
         folder.run(&format!("{command} {files_and_flags} -o {name}")).refused(words);
         assert_eq!(folder.names(), before);
@@ -138,6 +138,9 @@ fn results_that_could_not_be_written_are_refused_before_the_work() {
     refused(&format!("neighbors {absent} -o no/n.csv"), &["does not exist"]);
     refused(&format!("neighbors {absent} -o n.txt"), &[".parquet"]);
     refused(&format!("neighbors {absent} --show no/n.png"), &["does not exist"]);
+    refused(&format!("density {absent} -o no/d.csv"), &["does not exist"]);
+    refused(&format!("density {absent} --show d.gif"), &[".png"]);
+    refused(&format!("duplicates {absent} -o d.txt"), &[".parquet"]);
     refused(&format!("neighbors {absent} --show n.gif"), &[".png"]);
     refused("demo -o m.onnx", &["m.onnx"]);
     assert_eq!(folder.names(), before);

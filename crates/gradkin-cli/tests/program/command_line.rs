@@ -7,7 +7,17 @@ use crate::support::Folder;
 #[test]
 fn help_has_examples_and_version_a_number() {
     let folder = Folder::new();
-    for command in ["", "demo ", "inspect ", "kernel ", "neighbors ", "completions "] {
+    for command in [
+        "",
+        "demo ",
+        "inspect ",
+        "kernel ",
+        "neighbors ",
+        "density ",
+        "duplicates ",
+        "labels ",
+        "completions ",
+    ] {
         let ran = folder.run(&format!("{command}--help")).succeeds();
         assert!(ran.stdout.contains("Examples:\n  gradkin "), "{ran:?}");
         assert!(ran.stdout.lines().all(|line| line.chars().count() <= 100), "{}", ran.stdout);

@@ -14,13 +14,21 @@ fn ctrl_c_ends_with_130_and_leaves_nothing() {
     let folder = Folder::new();
     let values = (0..4000 * 784).map(|i| (i % 255) as u8).collect();
     folder.npy("x.npy", &[4000, 28, 28], ArrayData::U8(values));
+    folder.npy("l.npy", &[4000], ArrayData::I64((0..4000).map(|i| i % 10).collect()));
     let model = references().join("paper_cnn/model.onnx");
     let before = folder.names();
-    for command in ["kernel", "neighbors"] {
-        let name = if command == "kernel" { "k.npy" } else { "n.parquet" };
+    for (command, flags) in [
+        ("kernel", "-o k.npy"),
+        ("neighbors", "-o n.parquet"),
+        ("density", "-o d.parquet"),
+        ("density", "--hard 0.9 -o d.parquet --show d.png"),
+        ("duplicates", "-o d.csv"),
+        ("labels", "--labels l.npy -o l.parquet"),
+    ] {
         let child = folder
             .command([command.as_ref(), model.as_os_str(), "x.npy".as_ref()])
-            .args(["--scale", "1/255", "--dtype", "f64", "--memory", "2G", "-o", name])
+            .args(["--scale", "1/255", "--dtype", "f64", "--memory", "2G", "--threads", "2"])
+            .args(flags.split(' '))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()

@@ -5,9 +5,13 @@
 mod bad_input;
 mod command_line;
 mod demo;
+mod density;
+mod duplicates;
 mod inspect;
 mod interruption;
 mod kernels;
+mod labels;
 mod neighbors;
 mod support;
 mod undefined;
+mod weights;

@@ -111,6 +111,48 @@ impl Ran {
     }
 }
 
+/// A table that was printed or written as CSV, with no commas inside its cells.
+pub(crate) struct Csv {
+    pub(crate) names: Vec<String>,
+    rows: Vec<Vec<String>>,
+}
+
+impl Csv {
+    pub(crate) fn new(text: &str) -> Self {
+        let mut rows = text.lines().map(|line| line.split(',').map(str::to_owned).collect());
+        let names = rows.next().unwrap();
+        Self { names, rows: rows.collect() }
+    }
+
+    pub(crate) fn read(path: &Path) -> Self {
+        Self::new(&std::fs::read_to_string(path).unwrap())
+    }
+
+    /// The cells under a name.
+    pub(crate) fn column(&self, name: &str) -> Vec<&str> {
+        let at = self.names.iter().position(|other| other == name);
+        let at = at.unwrap_or_else(|| panic!("no column {name:?} in {:?}", self.names));
+        self.rows.iter().map(|row| row[at].as_str()).collect()
+    }
+
+    /// The numbers under a name, NaN where there is none.
+    pub(crate) fn numbers(&self, name: &str) -> Vec<f64> {
+        let cells = self.column(name).into_iter();
+        cells.map(|cell| if cell.is_empty() { f64::NAN } else { cell.parse().unwrap() }).collect()
+    }
+}
+
+/// Parquet's columns, and the settings inside the file.
+pub(crate) fn parquet(path: &Path) -> (Vec<String>, serde_json::Value) {
+    use parquet::file::reader::{FileReader, SerializedFileReader};
+    let reader = SerializedFileReader::new(std::fs::File::open(path).unwrap()).unwrap();
+    let metadata = reader.metadata().file_metadata();
+    let names = metadata.schema_descr().columns().iter().map(|c| c.name().to_owned()).collect();
+    let settings = metadata.key_value_metadata().unwrap();
+    let settings = settings.iter().find(|entry| entry.key == "gradkin").unwrap();
+    (names, serde_json::from_str(settings.value.as_ref().unwrap()).unwrap())
+}
+
 pub(crate) fn read_f64(path: &Path) -> (Vec<usize>, Vec<f64>) {
     let array = read_npy(path).unwrap();
     (array.shape().to_vec(), array.to_f64().unwrap())

@@ -94,22 +94,27 @@ impl Attributes {
 
     /// The value of a `Constant` node, whichever of its attributes holds it.
     pub(crate) fn constant(&self) -> OpResult<Constant> {
-        let scalar = |data| Constant { shape: vec![], data };
+        let scalar = |data| Constant::new(Vec::new(), data);
         for (name, value) in &self.0 {
             return Ok(match (name.as_str(), value) {
                 ("value", Attribute::Tensor(constant)) => constant.clone(),
                 ("value_float", Attribute::Float(v)) => scalar(ConstantData::F32(vec![*v])),
                 ("value_int", Attribute::Int(v)) => scalar(ConstantData::I64(vec![*v])),
                 ("value_floats", Attribute::Floats(v)) => {
-                    Constant { shape: vec![v.len()], data: ConstantData::F32(v.clone()) }
+                    Constant::new(vec![v.len()], ConstantData::F32(v.clone()))
                 }
                 ("value_ints", Attribute::Ints(v)) => {
-                    Constant { shape: vec![v.len()], data: ConstantData::I64(v.clone()) }
+                    Constant::new(vec![v.len()], ConstantData::I64(v.clone()))
                 }
                 _ => continue,
             });
         }
         fail!("the constant holds no numbers that gradkin can read")
+    }
+
+    /// Give a `Constant` node another value.
+    pub(crate) fn set_constant(&mut self, constant: Constant) {
+        self.0 = HashMap::from([("value".to_owned(), Attribute::Tensor(constant))]);
     }
 
     /// The graphs among the attributes, such as the branches of an If.

@@ -1,12 +1,15 @@
 //! Tensors stored in the file or beside it, as typed arrays.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::io::{Read, Seek, SeekFrom};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
 use rten_onnx::onnx::{DataLocation, DataType, TensorProto};
 
 use crate::error::{NetworkError, Result};
+use crate::onnx::Width;
 
 /// The values of a stored tensor. Narrow floats are widened to f32, all integers to i64.
 #[derive(Debug, Clone)]
@@ -22,9 +25,16 @@ pub(crate) enum ConstantData {
 pub(crate) struct Constant {
     pub(crate) shape: Vec<usize>,
     pub(crate) data: ConstantData,
+    /// The type that the file has for whole numbers.
+    pub(crate) width: Option<Width>,
 }
 
 impl Constant {
+    /// A tensor of floats, or of whole numbers whose width says nothing.
+    pub(crate) fn new(shape: Vec<usize>, data: ConstantData) -> Self {
+        Self { shape, data, width: None }
+    }
+
     pub(crate) fn is_float(&self) -> bool {
         matches!(self.data, ConstantData::F32(_) | ConstantData::F64(_))
     }
@@ -94,11 +104,18 @@ pub(crate) fn is_float(kind: DataType) -> bool {
 pub(crate) struct Reader<'a> {
     model: &'a str,
     folder: Option<&'a Path>,
+    /// Bytes read from each file beside the model.
+    external: RefCell<HashMap<PathBuf, u64>>,
 }
 
 impl<'a> Reader<'a> {
     pub(crate) fn new(model: &'a str, folder: Option<&'a Path>) -> Self {
-        Self { model, folder }
+        Self { model, folder, external: RefCell::default() }
+    }
+
+    /// How many bytes were read from files beside the model.
+    pub(crate) fn external_bytes(&self) -> usize {
+        usize::try_from(self.external.borrow().values().sum::<u64>()).unwrap_or(usize::MAX)
     }
 
     pub(crate) fn error(&self, message: String) -> NetworkError {
@@ -109,12 +126,12 @@ impl<'a> Reader<'a> {
         let kind = tensor.data_type.unwrap_or(DataType::FLOAT);
         let (shape, count) = self.shape(name, tensor)?;
         let external = tensor.data_location == Some(DataLocation::EXTERNAL);
-        let width = byte_width(kind).ok_or_else(|| {
+        let bits = bit_width(kind).ok_or_else(|| {
             self.error(format!(
                 "tensor `{name}` has element type {kind}, which gradkin cannot read"
             ))
         })?;
-        let bytes = count.checked_mul(width);
+        let bytes = count.checked_mul(bits).map(|bits| bits.div_ceil(8));
         let wrong_length = |found: usize| {
             self.error(format!(
                 "tensor `{name}` of shape {shape:?} ({kind}) needs {count} values but the file holds {found}"
@@ -129,17 +146,17 @@ impl<'a> Reader<'a> {
         let data = match raw {
             Some(raw) if !raw.is_empty() || count == 0 => {
                 if Some(raw.len()) != bytes {
-                    return Err(wrong_length(raw.len() / width));
+                    return Err(wrong_length(raw.len().saturating_mul(8) / bits));
                 }
-                from_bytes(kind, &raw)
+                from_bytes(kind, count, &raw)
             }
-            _ => from_fields(kind, tensor),
+            _ => from_fields(kind, count, tensor),
         };
         let found = length(&data);
         if found != count {
             return Err(wrong_length(found));
         }
-        Ok(Constant { shape, data })
+        Ok(Constant { shape, data, width: Width::of(kind) })
     }
 
     fn shape(&self, name: &str, tensor: &TensorProto) -> Result<(Vec<usize>, usize)> {
@@ -187,6 +204,16 @@ impl<'a> Reader<'a> {
                     "it is {length} bytes long and should hold {size} from byte {offset}"
                 )));
             }
+            // Tensors may share their bytes, but not so often that a small file fills the memory.
+            const MOST_USES: u64 = 16;
+            let mut external = self.external.borrow_mut();
+            let total = external.entry(path.clone()).or_default();
+            *total = total.saturating_add(size as u64);
+            if *total > length.saturating_mul(MOST_USES) {
+                return Err(std::io::Error::other(format!(
+                    "its tensors ask for {total} bytes of a file of {length}"
+                )));
+            }
             file.seek(SeekFrom::Start(offset))?;
             let mut bytes = vec![0; size];
             file.read_exact(&mut bytes)?;
@@ -205,17 +232,20 @@ fn length(data: &ConstantData) -> usize {
     }
 }
 
-fn byte_width(kind: DataType) -> Option<usize> {
+fn bit_width(kind: DataType) -> Option<usize> {
     Some(match kind {
-        DataType::FLOAT | DataType::INT32 | DataType::UINT32 => 4,
-        DataType::DOUBLE | DataType::INT64 | DataType::UINT64 => 8,
-        DataType::FLOAT16 | DataType::BFLOAT16 | DataType::INT16 | DataType::UINT16 => 2,
-        DataType::UINT8 | DataType::INT8 | DataType::BOOL => 1,
+        DataType::FLOAT | DataType::INT32 | DataType::UINT32 => 32,
+        DataType::DOUBLE | DataType::INT64 | DataType::UINT64 => 64,
+        DataType::FLOAT16 | DataType::BFLOAT16 | DataType::INT16 | DataType::UINT16 => 16,
+        DataType::UINT8 | DataType::INT8 | DataType::BOOL => 8,
+        DataType::UINT4 | DataType::INT4 => 4,
         _ => return None,
     })
 }
 
-fn from_bytes(kind: DataType, raw: &[u8]) -> ConstantData {
+/// `count` little-endian values of any kind that gradkin reads; those of four bits stand two in a
+/// byte, the first in the lower half.
+pub(crate) fn from_bytes(kind: DataType, count: usize, raw: &[u8]) -> ConstantData {
     fn each<const N: usize, T>(raw: &[u8], f: impl Fn([u8; N]) -> T) -> Vec<T> {
         raw.as_chunks::<N>().0.iter().map(|chunk| f(*chunk)).collect()
     }
@@ -234,12 +264,17 @@ fn from_bytes(kind: DataType, raw: &[u8]) -> ConstantData {
         DataType::INT8 => ConstantData::I64(raw.iter().map(|b| i64::from(*b as i8)).collect()),
         DataType::UINT8 => ConstantData::I64(raw.iter().map(|b| i64::from(*b)).collect()),
         DataType::BOOL => ConstantData::Bool(raw.iter().map(|b| u8::from(*b != 0)).collect()),
+        DataType::INT4 | DataType::UINT4 => {
+            let wrap = |half: u8| Width::of(kind).map_or(0, |width| width.wrap(i64::from(half)));
+            let halves = raw.iter().flat_map(|byte| [byte & 0xf, byte >> 4]);
+            ConstantData::I64(halves.map(wrap).take(count).collect())
+        }
         _ => ConstantData::F32(each(raw, f32::from_le_bytes)),
     }
 }
 
 /// Small tensors may use the typed fields in place of raw bytes.
-fn from_fields(kind: DataType, tensor: &TensorProto) -> ConstantData {
+fn from_fields(kind: DataType, count: usize, tensor: &TensorProto) -> ConstantData {
     let narrow = &tensor.int32_data;
     match kind {
         DataType::DOUBLE => ConstantData::F64(tensor.double_data.clone()),
@@ -250,6 +285,10 @@ fn from_fields(kind: DataType, tensor: &TensorProto) -> ConstantData {
         DataType::INT64 | DataType::UINT64 => ConstantData::I64(tensor.int64_data.clone()),
         DataType::BOOL => ConstantData::Bool(narrow.iter().map(|v| u8::from(*v != 0)).collect()),
         DataType::FLOAT => ConstantData::F32(tensor.float_data.clone()),
+        DataType::INT4 | DataType::UINT4 => {
+            let bytes: Vec<u8> = narrow.iter().map(|v| *v as u8).collect();
+            from_bytes(kind, count, &bytes)
+        }
         _ => ConstantData::I64(narrow.iter().map(|v| i64::from(*v)).collect()),
     }
 }
@@ -286,6 +325,16 @@ mod tests {
         }
         let weight = 0.123_456_79_f32;
         assert_eq!(exact_decimal(weight), f64::from(weight));
+    }
+
+    #[test]
+    fn numbers_of_four_bits_stand_two_in_a_byte() {
+        let of = |kind, count| match from_bytes(kind, count, &[0x1f, 0x80]) {
+            ConstantData::I64(values) => values,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(of(DataType::INT4, 3), [-1, 1, 0]);
+        assert_eq!(of(DataType::UINT4, 4), [15, 1, 0, 8]);
     }
 
     #[test]

@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 
-use rten_onnx::onnx::{AttributeProto, GraphProto, NodeProto, OperatorSetIdProto};
+use rten_onnx::onnx::{AttributeProto, GraphProto, NodeProto, OperatorSetIdProto, TensorProto};
 use rten_onnx::protobuf::{
     DecodeMessage, Fields, OwnedValues, ProtobufError, ReadValue, ValueReader,
 };
@@ -21,10 +21,52 @@ pub(super) struct Placed {
     pub(super) opset: Option<i64>,
 }
 
+/// What has been written out, and how many bytes more may be.
+struct Written {
+    nodes: Vec<Placed>,
+    left: usize,
+}
+
+impl Written {
+    fn charge(&mut self, node: &NodeProto) -> Result<(), String> {
+        match self.left.checked_sub(bytes_of(node)) {
+            Some(left) => self.left = left,
+            None => {
+                return Err("its functions write out to more than a file of this size may".into());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// About what a node takes in memory.
+fn bytes_of(node: &NodeProto) -> usize {
+    let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+    let texts = |list: &[String]| list.iter().map(|s| size_of::<String>() + s.len()).sum::<usize>();
+    let tensor = |t: &TensorProto| {
+        let raw = t.raw_data.as_ref().map_or(0, |raw| raw.borrow().len());
+        let wide = t.dims.len() + t.int64_data.len() + t.double_data.len();
+        raw + 8 * wide + 4 * (t.float_data.len() + t.int32_data.len()) + text(&t.name)
+    };
+    let graph = |g: &GraphProto| {
+        let stored: usize =
+            g.initializer.iter().map(|t| size_of::<TensorProto>() + tensor(t)).sum();
+        stored + g.node.iter().map(bytes_of).sum::<usize>()
+    };
+    let attribute = |a: &AttributeProto| {
+        let numbers = 4 * a.floats.len() + 8 * a.ints.len() + texts(&a.strings) + text(&a.s);
+        let inner = a.t.as_ref().map_or(0, tensor) + a.g.as_ref().map_or(0, graph);
+        size_of::<AttributeProto>() + text(&a.name) + numbers + inner
+    };
+    let names = texts(&node.input) + texts(&node.output) + text(&node.name) + text(&node.op_type);
+    size_of::<NodeProto>() + names + node.attribute.iter().map(attribute).sum::<usize>()
+}
+
 /// How deeply functions may call each other.
 const DEEPEST: usize = 64;
-/// How many nodes all functions together may be written out to.
-const MOST_NODES: usize = 1 << 20;
+/// How many bytes all functions together may be written out to: so many, and so many times those of
+/// the file.
+const MOST_BYTES: (usize, usize) = (1 << 24, 64);
 
 /// The functions of a model, by domain and name.
 #[derive(Default)]
@@ -45,20 +87,18 @@ impl Functions {
     }
 
     /// Write out every call.
-    pub(super) fn inline(&self, nodes: Vec<NodeProto>) -> Result<Vec<Placed>, String> {
-        let mut out = Vec::with_capacity(nodes.len());
+    pub(super) fn inline(&self, nodes: Vec<NodeProto>, file: usize) -> Result<Vec<Placed>, String> {
+        let left = file.saturating_mul(MOST_BYTES.1).saturating_add(MOST_BYTES.0);
+        let mut out = Written { nodes: Vec::with_capacity(nodes.len()), left };
         for node in nodes {
             self.place(Placed { node, opset: None }, 0, &mut out)?;
         }
-        Ok(out)
+        Ok(out.nodes)
     }
 
-    fn place(&self, call: Placed, depth: usize, out: &mut Vec<Placed>) -> Result<(), String> {
+    fn place(&self, call: Placed, depth: usize, out: &mut Written) -> Result<(), String> {
         let Some(function) = self.called(&call.node) else {
-            if out.len() >= MOST_NODES {
-                return Err(format!("its functions write out to more than {MOST_NODES} nodes"));
-            }
-            out.push(call);
+            out.nodes.push(call);
             return Ok(());
         };
         if depth == DEEPEST {
@@ -69,10 +109,12 @@ impl Functions {
         }
         let names = Names::new(function, &call.node);
         for passed in function.passed_through(&call.node, &names) {
-            out.push(Placed { node: passed, opset: None });
+            out.charge(&passed)?;
+            out.nodes.push(Placed { node: passed, opset: None });
         }
         for node in &function.nodes {
             let node = function.body_node(node, &call.node, &names)?;
+            out.charge(&node)?;
             self.place(Placed { node, opset: function.opset }, depth + 1, out)?;
         }
         Ok(())

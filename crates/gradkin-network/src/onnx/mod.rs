@@ -7,6 +7,7 @@ mod attributes;
 mod constant;
 mod functions;
 mod signature;
+mod width;
 mod wire;
 
 use std::collections::HashMap;
@@ -15,10 +16,12 @@ use std::path::{Path, PathBuf};
 use rten_onnx::onnx::{DataType, GraphProto, ModelProto, NodeProto, ValueInfoProto};
 
 pub(crate) use attributes::Attributes;
-pub(crate) use constant::{Constant, ConstantData, exact_decimal};
+pub(crate) use constant::{Constant, ConstantData, exact_decimal, from_bytes};
 pub(crate) use signature::Role;
+pub(crate) use width::Width;
 
 use crate::error::{NetworkError, Result};
+use crate::parameters::Verdict;
 
 /// One axis of a declared shape.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -128,12 +131,16 @@ pub struct Model {
     pub(crate) source: String,
     pub(crate) opset: i64,
     pub(crate) producer: String,
+    /// Bytes of the file and of the weights kept beside it.
+    pub(crate) size: usize,
     pub(crate) nodes: Vec<RawNode>,
     pub(crate) initializers: Vec<(String, Constant)>,
     pub(crate) inputs: Vec<Declared>,
     pub(crate) outputs: Vec<Declared>,
     /// What the exporter says of stored tensors, where it says anything.
     pub(crate) signature: signature::Signature,
+    /// What was decided of each tensor before other weights took its place; empty where none did.
+    pub(crate) verdicts: HashMap<String, Verdict>,
 }
 
 impl Model {
@@ -182,11 +189,13 @@ impl Model {
             source: source.into(),
             opset,
             producer,
+            size: bytes.len(),
             nodes: Vec::with_capacity(graph.node.len()),
             initializers: Vec::with_capacity(graph.initializer.len()),
             inputs: Vec::new(),
             outputs: Vec::new(),
             signature: signature::read(bytes),
+            verdicts: HashMap::new(),
         };
         let functions = functions::Functions::read(bytes).map_err(not_onnx)?;
         model.read_graph(graph, &functions, folder.as_deref())?;
@@ -215,11 +224,12 @@ impl Model {
             .collect();
         self.outputs = graph.output.iter().map(declared).collect();
         let placed = functions
-            .inline(graph.node)
+            .inline(graph.node, self.size)
             .map_err(|message| NetworkError::Model { model: self.source.clone(), message })?;
         for functions::Placed { node, opset } in placed {
             self.nodes.push(RawNode::read(&reader, node, opset)?);
         }
+        self.size = self.size.saturating_add(reader.external_bytes());
         Ok(())
     }
 

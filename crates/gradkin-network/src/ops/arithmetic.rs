@@ -84,7 +84,7 @@ fn negate(x: &Tensor) -> Result<Tensor> {
 }
 
 /// Rounds halves to the even neighbour, as ONNX asks.
-fn round_half_even(x: &Tensor) -> Result<Tensor> {
+pub(super) fn round_half_even(x: &Tensor) -> Result<Tensor> {
     let up = (x + 0.5)?.floor()?;
     let half = mask(&(&up - x)?, |gap| gap.eq(0.5))?;
     let odd = (&up - ((&up * 0.5)?.floor()? * 2.0)?)?;
@@ -170,6 +170,10 @@ impl Binary {
     fn build(setup: &Setup, kind: Kind) -> OpResult<Box<dyn Operator>> {
         let shape = broadcast_shape(setup.shape(0)?, setup.shape(1)?)?;
         let truncated = setup.attributes.int("fmod", 0)? != 0;
+        let types = [setup.operand(0)?.dtype, setup.operand(1)?.dtype];
+        if kind.on_integers(truncated).is_some() && types.contains(&DType::U8) {
+            fail!("the operator takes numbers, but it is given truth values");
+        }
         Ok(Box::new(Self { kind, rank: shape.len(), truncated }))
     }
 

@@ -9,7 +9,7 @@ use super::{Build, Forward, Inputs, Operator, Reverse, Setup, required};
 use crate::error::{OpResult, fail};
 use crate::factor::{Factor, FactorShape, Order};
 use crate::tensor::{
-    Axis, Fold, Padding, Unfold, Window, checked_count, lead_shape, matmul, sum_axes,
+    Axis, Fold, Padding, Unfold, Window, checked_count, countable, lead_shape, matmul, sum_axes,
 };
 
 pub(super) const OPERATORS: &[(&str, Build)] = &[
@@ -49,7 +49,10 @@ impl Convolution {
             fail!("an input of shape {x:?} does not go with a weight of shape {w:?}");
         }
         if !setup.operand(1)?.shared {
-            fail!("a weight that depends on the example is not supported");
+            fail!(
+                "its weight depends on the example, as where a network computes its own filters; \
+                 gradkin takes convolutions with stored weights only"
+            );
         }
         let group = setup.attributes.int("group", 1)?;
         let groups = usize::try_from(group).unwrap_or(0);
@@ -75,6 +78,9 @@ impl Convolution {
             );
         }
         let bias = setup.has(2);
+        if bias && !setup.operand(2)?.shared {
+            fail!("a bias that depends on the example is not supported");
+        }
         if bias && setup.shape(2)? != [out_channels] {
             fail!("a bias of shape {:?} does not go with {out_channels} channels", setup.shape(2)?);
         }
@@ -85,7 +91,7 @@ impl Convolution {
         let mut out_shape = vec![x[0], out_channels];
         out_shape.extend(spatial_out);
         checked_count(&out_shape)?;
-        checked_count(&[x[0], groups, rows, window.out_count()])?;
+        countable(&[x[0], groups, rows, window.out_count()])?;
         let (images, in_channels) = (x[0], x[1]);
         Ok(Box::new(Self {
             direction,
@@ -172,6 +178,10 @@ impl Convolution {
 }
 
 impl Operator for Convolution {
+    fn outline(&self) -> Option<Vec<Vec<usize>>> {
+        Some(vec![self.out_shape.clone()])
+    }
+
     fn forward(&self, inputs: &Inputs) -> OpResult<Forward> {
         let (x, w) = (required(inputs, 0)?, self.weight(required(inputs, 1)?)?);
         let lead = x.dims()[0];
@@ -191,11 +201,7 @@ impl Operator for Convolution {
         if self.bias {
             let mut shape = vec![1; self.out_shape.len() + 1];
             shape[2] = self.out_shape[1];
-            let bias = required(inputs, 2)?;
-            if bias.dims()[0] != 1 {
-                fail!("a bias that depends on the example is not supported");
-            }
-            y = y.broadcast_add(&bias.reshape(shape)?)?;
+            y = y.broadcast_add(&required(inputs, 2)?.reshape(shape)?)?;
         }
         Ok(Forward { outputs: vec![y], saved })
     }

@@ -5,7 +5,7 @@ use candle_core::Tensor;
 use super::{Build, Forward, Inputs, Operator, Reverse, Setup, required};
 use crate::error::{OpResult, fail};
 use crate::factor::{Factor, FactorShape, Order};
-use crate::tensor::{broadcast_shape, example_shape, lead_shape, matmul, sum_to};
+use crate::tensor::{broadcast_shape, checked_count, example_shape, lead_shape, matmul, sum_to};
 
 pub(super) const OPERATORS: &[(&str, Build)] =
     &[("MatMul", |s| Ok(Box::new(MatMul::build(s)?))), ("Gemm", Gemm::build)];
@@ -54,6 +54,7 @@ impl MatMul {
         if !vectors.1 {
             out.push(b[b.len() - 1]);
         }
+        checked_count(&out)?;
         Ok(Self { a, b, batch, out, shared })
     }
 
@@ -88,6 +89,13 @@ impl MatMul {
         self.shared[1] && self.b.len() == 2
     }
 
+    /// A plain b, `[1, k, n]`, as a matrix. A transposed one is looked at in place, where a reshape
+    /// would copy it; only a vector has to take the form of a matrix first.
+    fn matrix(&self, b: &Tensor) -> OpResult<Tensor> {
+        let vector = b.rank() == 2;
+        Ok(if vector { b.reshape((self.inner(), self.columns()))? } else { b.squeeze(0)? })
+    }
+
     /// dY as `[B·batches, d·m or m, …]`: cotangents gathered by example, so that one product
     /// serves all outputs. `rows` stacks the outputs along rows, else along columns.
     fn stack(&self, sweep: &Reverse, rows: bool) -> OpResult<Tensor> {
@@ -115,7 +123,7 @@ impl MatMul {
         let lead = sweep.batch * sweep.width;
         let back = if self.plain_b() {
             let dy = sweep.cotangent()?.reshape((lead * self.batches() * m, n))?;
-            matmul(&dy, &b.squeeze(0)?.t()?)?.reshape((lead, self.batches(), m, k))?
+            matmul(&dy, &self.matrix(b)?.t()?)?.reshape((lead, self.batches(), m, k))?
         } else {
             let b = self.full(b, &self.b, sweep.batch)?;
             let back = matmul(&self.stack(sweep, true)?, &b.transpose(1, 2)?)?;
@@ -156,6 +164,10 @@ impl MatMul {
 }
 
 impl Operator for MatMul {
+    fn outline(&self) -> Option<Vec<Vec<usize>>> {
+        Some(vec![self.out.clone()])
+    }
+
     fn forward(&self, inputs: &Inputs) -> OpResult<Forward> {
         let (a, b) = (required(inputs, 0)?, required(inputs, 1)?);
         let lead = a.dims()[0].max(b.dims()[0]);
@@ -163,7 +175,7 @@ impl Operator for MatMul {
         let y = if self.plain_b() {
             let rows = a.elem_count() / k.max(1);
             let rows = if k == 0 { lead * self.batches() * m } else { rows };
-            matmul(&a.contiguous()?.reshape((rows, k))?, &b.squeeze(0)?)?
+            matmul(&a.contiguous()?.reshape((rows, k))?, &self.matrix(b)?)?
         } else {
             matmul(&self.full(a, &self.a, lead)?, &self.full(b, &self.b, lead)?)?
         };
@@ -272,6 +284,10 @@ impl Gemm {
 }
 
 impl Operator for Gemm {
+    fn outline(&self) -> Option<Vec<Vec<usize>>> {
+        self.product.outline()
+    }
+
     fn forward(&self, inputs: &Inputs) -> OpResult<Forward> {
         let a = self.oriented(required(inputs, 0)?, 0)?;
         let b = self.oriented(required(inputs, 1)?, 1)?;

@@ -27,6 +27,7 @@ mod normalization;
 mod norms;
 mod picking;
 mod pooling;
+mod quantization;
 mod recurrent;
 mod reduction;
 mod resize;
@@ -42,7 +43,7 @@ use candle_core::{DType, Tensor};
 
 use crate::error::{OpResult, OperatorError, fail};
 use crate::factor::{Factor, FactorShape};
-use crate::onnx::Attributes;
+use crate::onnx::{Attributes, Width};
 use crate::tensor;
 
 /// What a forward step leaves behind.
@@ -67,6 +68,12 @@ pub(crate) trait Operator: Debug + Send + Sync {
     /// Compute the outputs from inputs `[L, *shape]`, L being the batch or one.
     fn forward(&self, inputs: &Inputs) -> OpResult<Forward>;
 
+    /// The shapes of the outputs for one example, where they are known without computing anything
+    /// and hold floats as soon as all inputs do. Spares a trial that costs time and memory.
+    fn outline(&self) -> Option<Vec<Vec<usize>>> {
+        None
+    }
+
     /// Cotangents `[B·d, *shape]` of the wanted inputs, given those of the outputs.
     ///
     /// Whatever is not wanted may be left `None`. An input that has no example axis still gets one
@@ -86,6 +93,11 @@ pub(crate) trait Operator: Debug + Send + Sync {
     /// Whether the outputs hold entries of input 0, moved but unchanged (Reshape, Slice …).
     fn moves_entries(&self) -> bool {
         false
+    }
+
+    /// Why no gradient may be taken through this operator, where it would be lost without a word.
+    fn refuses_gradient(&self) -> Option<&'static str> {
+        None
     }
 
     /// Whether only the type or shape of input `operand` matters.
@@ -185,6 +197,8 @@ pub(crate) struct Operand {
     pub(crate) constant: Option<Tensor>,
     /// Whether the value is the same for every example.
     pub(crate) shared: bool,
+    /// The integer type, where that is known.
+    pub(crate) width: Option<Width>,
 }
 
 /// Everything an operator is built from.
@@ -268,6 +282,7 @@ const FAMILIES: &[&[(&str, Build)]] = &[
     norms::OPERATORS,
     picking::OPERATORS,
     pooling::OPERATORS,
+    quantization::OPERATORS,
     recurrent::OPERATORS,
     reduction::OPERATORS,
     resize::OPERATORS,
@@ -314,7 +329,7 @@ const FLOAT_FAMILIES: &[&[(&str, Build)]] = &[
 
 /// Such operators of other families, one space between two.
 const FLOAT_OPERATORS: &str = "Sqrt Exp Log Reciprocal Erf Sin Cos Tan Sinh Cosh Floor Ceil Round \
-     IsNaN IsInf Mean AveragePool GlobalAveragePool ReduceL2 ReduceLogSum ReduceLogSumExp";
+     IsNaN IsInf Mean AveragePool GlobalAveragePool QuantizeLinear ReduceL2 ReduceLogSum ReduceLogSumExp";
 
 fn takes_floats(operator: &str) -> bool {
     let mut family = FLOAT_FAMILIES.iter().flat_map(|family| family.iter());

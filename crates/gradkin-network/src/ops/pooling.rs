@@ -4,7 +4,9 @@ use candle_core::{DType, Tensor};
 
 use super::{Build, Forward, Inputs, Operator, Reverse, Setup, required};
 use crate::error::{OpResult, fail};
-use crate::tensor::{Fold, Unfold, Window, lead_shape, max_windows, spread_max, with_rank};
+use crate::tensor::{
+    Fold, Unfold, Window, checked_count, lead_shape, max_windows, spread_max, with_rank,
+};
 
 pub(super) const OPERATORS: &[(&str, Build)] =
     &[("MaxPool", MaxPool::build), ("AveragePool", AveragePool::build)];
@@ -32,6 +34,8 @@ impl Geometry {
         {
             fail!("the padding is wider than the kernel");
         }
+        // The windows written out, which every pool goes through.
+        checked_count(&[x[0], x[1], window.kernel_count(), window.out_count()])?;
         let mut out_shape = x[..2].to_vec();
         out_shape.extend(window.out_shape());
         Ok(Self { window, planes: x[0] * x[1], out_shape })

@@ -4,6 +4,7 @@ use candle_core::{DType, Device, Tensor};
 
 use super::{Build, Forward, Inputs, Operator, Reverse, Setup, required};
 use crate::error::{OpResult, fail};
+use crate::onnx::Width;
 use crate::tensor::{axis_of, broadcast_shape, checked_count, example_shape, lead_shape, sum_to};
 
 pub(super) const OPERATORS: &[(&str, Build)] = &[
@@ -356,6 +357,9 @@ impl Concat {
             }
             sizes.push(shape[axis]);
         }
+        let mut out = first.to_vec();
+        out[axis] = sizes.iter().fold(0, |sum: usize, size| sum.saturating_add(*size));
+        checked_count(&out)?;
         Ok(Box::new(Self { axis: axis + 1, sizes }))
     }
 }
@@ -471,38 +475,14 @@ enum Target {
     Boolean,
 }
 
-/// The range of an integer type, all of which are held in 64 bits.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Width {
-    Signed(u32),
-    Unsigned(u32),
-}
-
-impl Width {
-    /// The low bits, as a conversion to the narrow type keeps them.
-    fn wrap(self, x: i64) -> i64 {
-        match self {
-            Self::Signed(bits) => x << (64 - bits) >> (64 - bits),
-            Self::Unsigned(64) => x,
-            Self::Unsigned(bits) => x & ((1 << bits) - 1),
-        }
-    }
-}
-
 impl Cast {
     fn build(setup: &Setup) -> OpResult<Box<dyn Operator>> {
-        let to = match setup.attributes.int("to", 1)? {
-            1 | 10 | 11 | 16 => Target::Float(setup.float),
-            2 => Target::Integer(Width::Unsigned(8)),
-            3 => Target::Integer(Width::Signed(8)),
-            4 => Target::Integer(Width::Unsigned(16)),
-            5 => Target::Integer(Width::Signed(16)),
-            6 => Target::Integer(Width::Signed(32)),
-            7 => Target::Integer(Width::Signed(64)),
-            12 => Target::Integer(Width::Unsigned(32)),
-            13 => Target::Integer(Width::Unsigned(64)),
-            9 => Target::Boolean,
-            other => fail!("element type {other} is not supported"),
+        let code = setup.attributes.int("to", 1)?;
+        let to = match (code, Width::of_code(code)) {
+            (1 | 10 | 11 | 16, _) => Target::Float(setup.float),
+            (9, _) => Target::Boolean,
+            (_, Some(width)) => Target::Integer(width),
+            _ => fail!("element type {code} is not supported"),
         };
         Ok(Box::new(Self { to, like: false }))
     }

@@ -6,11 +6,13 @@
 //! treat both alike; that is why the two axes travel as one.
 
 mod index;
+mod limit;
 mod product;
 mod unfold;
 mod window;
 
 pub(crate) use index::{add_rows, max_windows, spread_max};
+pub(crate) use limit::{checked_count, countable, within};
 pub(crate) use product::product;
 pub(crate) use unfold::{Fold, Unfold};
 pub(crate) use window::{Axis, Padding, Window, sizes as window_sizes};
@@ -19,21 +21,9 @@ use candle_core::Tensor;
 
 use crate::error::{OpResult, fail};
 
-/// No single tensor may hold more elements than this; a hostile file could ask for any number.
-pub(crate) const MAX_ELEMENTS: usize = 1 << 33;
-
 /// The shape behind the leading axis.
 pub(crate) fn example_shape(x: &Tensor) -> &[usize] {
     &x.dims()[1..]
-}
-
-/// The product of a shape, refused where it overflows or passes [`MAX_ELEMENTS`].
-pub(crate) fn checked_count(shape: &[usize]) -> OpResult<usize> {
-    let count = shape.iter().try_fold(1usize, |n, s| n.checked_mul(*s));
-    match count {
-        Some(count) if count <= MAX_ELEMENTS => Ok(count),
-        _ => fail!("a tensor of shape {shape:?} is larger than gradkin will allocate"),
-    }
 }
 
 /// Put axes of one in front of the example shape until it has `rank` axes.

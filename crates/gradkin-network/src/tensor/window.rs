@@ -3,7 +3,7 @@
 use crate::error::{OpResult, fail};
 use crate::onnx::Attributes;
 
-use super::checked_count;
+use super::{checked_count, countable};
 
 /// One spatial axis of a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,6 +95,8 @@ impl Window {
             let geometry = (kernel[i], strides[i], dilations[i]);
             axes.push(Axis::new(spatial[i], geometry, &padding, (i, rank), ceil)?);
         }
+        countable(&axes.iter().map(|axis| axis.kernel).collect::<Vec<_>>())?;
+        countable(&axes.iter().map(|axis| axis.out).collect::<Vec<_>>())?;
         Ok(Self { axes })
     }
 

@@ -25,6 +25,10 @@ const TITLE_LINE: i64 = 26;
 const FOOTER_LINE: i64 = 16;
 /// The narrowest width a title is set in.
 const LEAST_TEXT: i64 = 300;
+/// From the left end to the meaning of the sign.
+const KEY_TEXT: i64 = 20;
+/// A sheet is made no wider than this for the sake of a heading; a longer one is shortened.
+const MOST_TEXT: i64 = 560;
 /// Letters of a caption that are looked at: no cell shows more.
 const LETTERS: usize = 200;
 
@@ -169,7 +173,9 @@ impl Layout {
         let columns = Columns::new(sheet, fonts, types);
         let frame = if columns.queries { (FRAME.0 + FRAME.1) * scale } else { 0 };
         let left = columns.first + columns.inset() - frame;
-        let right = columns.right(sheet).max(left + LEAST_TEXT * scale);
+        let small = small_texts_end(sheet, fonts, types, &columns, left);
+        let small = small.min(left + MOST_TEXT * scale);
+        let right = columns.right(sheet).max(left + LEAST_TEXT * scale).max(small);
         let room = (right - columns.inset() - left).max(LEAST_TEXT * scale) as f32;
         let mut y = MARGIN * scale;
 
@@ -183,7 +189,12 @@ impl Layout {
         };
         let title = lines(&sheet.title, types.title, TITLE_LINE, &mut y);
         y += if title.is_empty() { 0 } else { 12 * scale };
-        let headings = headings(sheet, &columns, left, &mut y);
+        let mut headings = headings(sheet, &columns, left, &mut y);
+        let ends = headings.iter().skip(1).map(|words| words.x - COLUMN_GAP * scale).chain([right]);
+        let ends: Vec<i64> = ends.collect();
+        for (words, end) in headings.iter_mut().zip(ends) {
+            words.text = fonts.shortened(&words.text, types.small, (end - words.x) as f32);
+        }
         y += frame;
 
         let top = y;
@@ -195,8 +206,10 @@ impl Layout {
             let center = (left + 7 * scale, y + 4 * scale);
             let baseline = y + (types.small.em * CAP_HEIGHT).round() as i64;
             y += FOOTER_LINE * scale;
-            let x = left + 20 * scale;
-            (center, Words { text: sheet.mark_meaning.clone(), x, baseline })
+            let x = left + KEY_TEXT * scale;
+            let room = (right - x) as f32;
+            let text = fonts.shortened(&sheet.mark_meaning, types.small, room);
+            (center, Words { text, x, baseline })
         });
         y += if key.is_some() { 4 * scale } else { 0 };
         let footer = lines(&sheet.footer, types.small, FOOTER_LINE, &mut y);
@@ -221,6 +234,22 @@ fn size(width: i64, height: i64) -> Result<(usize, usize)> {
         });
     }
     Ok((width, height))
+}
+
+/// Where the longer of the right heading and the sign's meaning ends.
+fn small_texts_end(
+    sheet: &ContactSheet<'_>,
+    fonts: &Fonts,
+    types: &Types,
+    columns: &Columns,
+    left: i64,
+) -> i64 {
+    let scale = sheet.scale as i64;
+    let end = |x: i64, text: &str| x + fonts.width(text, types.small).ceil() as i64;
+    let headings = sheet.headings.as_ref().filter(|_| columns.queries);
+    let heading = headings.map(|(_, text)| end(columns.neighbors + columns.inset(), text));
+    let key = sheet.marked().then(|| end(left + KEY_TEXT * scale, &sheet.mark_meaning));
+    heading.into_iter().chain(key).max().unwrap_or_default()
 }
 
 fn headings(sheet: &ContactSheet<'_>, columns: &Columns, left: i64, y: &mut i64) -> Vec<Words> {
@@ -325,6 +354,24 @@ mod tests {
             for (text, kind, width) in widths {
                 assert!(fonts.width(text, kind) <= width as f32, "{text}");
             }
+        }
+    }
+
+    #[test]
+    fn small_texts_are_not_cut_off() {
+        let cell = Cell::missing(["#1"]).mark(Mark::Differs);
+        let (fonts, types) = (Fonts::load().unwrap(), Types::new(1));
+        for text in ["short", "of a length that one neighbour has no room for", &"long ".repeat(99)]
+        {
+            let sheet = ContactSheet::new("").headings(text, text).mark_meaning(text);
+            let sheet = sheet.row(Row { query: cell.clone(), neighbors: vec![cell.clone()] });
+            let layout = Layout::new(&sheet, &fonts, &types).unwrap();
+            let [query, neighbors] = layout.headings.as_slice() else { panic!("two headings") };
+            let end = |words: &Words| words.x as f32 + fonts.width(&words.text, types.small);
+            assert!(end(query) < neighbors.x as f32, "{text}");
+            let right = (layout.width as i64 - MARGIN) as f32;
+            assert!(end(neighbors) <= right && end(&layout.key.unwrap().1) <= right, "{text}");
+            assert_eq!(neighbors.text == text, text.len() < 100, "{text}");
         }
     }
 

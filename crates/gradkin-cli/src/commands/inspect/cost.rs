@@ -18,9 +18,10 @@ pub(super) struct Cost {
 }
 
 impl Cost {
-    pub(super) fn new(network: &Network, args: &InspectArgs, common: &Common) -> Outcome<Self> {
-        let settings = settings(&args.similarity, common, network)?;
-        let similarity = Similarity::new(network, settings)?;
+    pub(super) fn new(networks: &[Network], args: &InspectArgs, common: &Common) -> Outcome<Self> {
+        let settings = settings(&args.similarity, common, &networks[0])?;
+        let similarity =
+            Similarity::over_checkpoints(&networks.iter().collect::<Vec<_>>(), settings)?;
         // Of a set with itself, each pair is met once.
         let partners = (args.batch / 2).max(1);
         Ok(Self {

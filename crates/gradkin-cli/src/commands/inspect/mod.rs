@@ -12,22 +12,25 @@ use crate::exit::{Failure, Outcome};
 use crate::grammar::NamedShape;
 use crate::job::precision;
 use crate::printer::Printer;
-use crate::reading::{check_names, given_shape};
+use crate::reading::{self, check_names, given_shape};
 use cost::Cost;
 use report::{Report, open_shape};
 
 pub(crate) fn run(args: &InspectArgs, common: &Common, printer: &Printer) -> Outcome {
-    let model = Model::open(&args.model)?;
-    check_names(&model, &args.input_shapes.shapes)?;
-    let open = open_input(&model, &args.input_shapes.shapes);
-    let network = match open {
+    let weights = &args.similarity.weights;
+    let models = reading::checkpoints(Model::open(&args.model)?, weights, printer)?;
+    let model = &models[0];
+    check_names(model, &args.input_shapes.shapes)?;
+    let open = open_input(model, &args.input_shapes.shapes);
+    let networks = match open {
         Some(_) if model.unsupported_nodes().is_empty() => Ok(None),
-        _ => network(&model, args).map(Some),
+        _ => networks(&models, args).map(Some),
     };
-    let (network, mut failure) = apart(network);
-    let cost = network.as_ref().map(|network| Cost::new(network, args, common)).transpose();
+    let (networks, mut failure) = apart(networks);
+    let networks = networks.unwrap_or_default();
+    let cost = networks.first().map(|_| Cost::new(&networks, args, common)).transpose();
     let (cost, no_cost) = apart(cost);
-    let mut report = Report::new(&args.model, &model, network.as_ref(), cost);
+    let mut report = Report::new(args, model, networks.first(), cost);
     report.warnings.extend(open.map(ask_for_shape));
     if args.similarity == SimilarityArgs::default() {
         let no_cost = no_cost.map(|failure| format!("no cost is given: {failure}"));
@@ -47,17 +50,17 @@ fn apart<T>(outcome: Outcome<Option<T>>) -> (Option<T>, Option<Failure>) {
     }
 }
 
-/// The network at the shapes that are known.
-fn network(model: &Model, args: &InspectArgs) -> Outcome<Network> {
+/// The network, or its checkpoints, at the shapes that are known.
+fn networks(models: &[Model], args: &InspectArgs) -> Outcome<Vec<Network>> {
     let given = &args.input_shapes.shapes;
     let shape = |input: &Declared| {
         given_shape(given, input).map(|shape| (input.name.clone(), shape.to_vec()))
     };
     let options = Options {
         precision: precision(&args.similarity),
-        input_shapes: model.inputs().iter().filter_map(shape).collect(),
+        input_shapes: models[0].inputs().iter().filter_map(shape).collect(),
     };
-    Ok(Network::new(model, &options)?)
+    models.iter().map(|model| Ok(Network::new(model, &options)?)).collect()
 }
 
 /// The first input whose shape neither the file nor the command line settles.

@@ -1,6 +1,6 @@
 //! All that is known of a network, for people and for other programs.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use gradkin::network::{Declared, Dimension, Model, Network, Parameter, Uncounted};
 use gradkin_data::write::Table;
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::advice;
 use super::cost::Cost;
-use crate::args::Format;
+use crate::args::{Format, InspectArgs};
 use crate::exit::Outcome;
 use crate::printer::Printer;
 use crate::text::{self, Align};
@@ -16,6 +16,7 @@ use crate::text::{self, Align};
 /// All there is to tell.
 pub(super) struct Report<'a> {
     path: &'a Path,
+    weights: &'a [PathBuf],
     model: &'a Model,
     network: Option<&'a Network>,
     parameters: Vec<Parameter>,
@@ -26,14 +27,15 @@ pub(super) struct Report<'a> {
 
 impl<'a> Report<'a> {
     pub(super) fn new(
-        path: &'a Path,
+        args: &'a InspectArgs,
         model: &'a Model,
         network: Option<&'a Network>,
         cost: Option<Cost>,
     ) -> Self {
         let (parameters, uncounted) = model.parameters();
         let warnings = advice::warnings(model, &parameters);
-        Self { path, model, network, parameters, uncounted, cost, warnings }
+        let (path, weights) = (&args.model, &args.similarity.weights);
+        Self { path, weights, model, network, parameters, uncounted, cost, warnings }
     }
 
     fn total(&self) -> usize {
@@ -79,6 +81,7 @@ impl<'a> Report<'a> {
             format!("model      {} ({})", self.path.display(), text::bytes(bytes as f64)),
             format!("producer   {opset}"),
         ];
+        lines.extend(self.weights.iter().map(|path| format!("weights    {}", path.display())));
         let inputs = self.model.inputs().iter();
         let mut ends: Vec<Vec<String>> = inputs
             .map(|input| vec!["input".into(), input.name.clone(), self.describe_input(input)])
@@ -195,6 +198,7 @@ impl<'a> Report<'a> {
         let counts = self.model.operator_counts().into_iter().map(|(name, n)| (name, n.into()));
         json!({
             "model": self.path.display().to_string(),
+            "weights": self.weights.iter().map(|w| w.display().to_string()).collect::<Vec<_>>(),
             "producer": self.model.producer(),
             "opset": self.model.opset(),
             "inputs": inputs.collect::<Vec<_>>(),

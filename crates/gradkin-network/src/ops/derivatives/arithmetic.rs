@@ -38,6 +38,7 @@ pub(super) const CASES: &[(&str, Maker)] = &[
         let kind = r.pick(&["none", "tanh"]);
         unary(name, r, Draw::Normal).text("approximate", kind)
     }),
+    ("DequantizeLinear", dequantize),
     ("PRelu", |name, r| {
         let shape = any_shape(r);
         let slope = r.below(&shape);
@@ -213,4 +214,24 @@ fn softmax(name: &'static str, r: &mut Random) -> Case {
     let case = Case::new(name, opset).either(r, &shape);
     // The default axis of the old form is 1, which a vector has not but may name.
     if r.chance(0.8) { case.int("axis", axis) } else { case }
+}
+
+/// Scale and zero point for everything, for one axis, or for blocks along one.
+fn dequantize(name: &'static str, r: &mut Random) -> Case {
+    let shape = r.shape(3, 4);
+    let axis = r.size(0, 2);
+    let block = r.size(1, 3);
+    let (grid, size) = match r.size(0, 2) {
+        0 => (Vec::new(), 0),
+        1 => (vec![shape[axis]], 0),
+        _ => {
+            let mut grid = shape.clone();
+            grid[axis] = shape[axis].div_ceil(block);
+            (grid, block)
+        }
+    };
+    let case = Case::new(name, 21).either(r, &shape).draw(Draw::Whole(-128, 127));
+    let case = case.either(r, &grid).draw(Draw::Between(0.1, 1.0));
+    let case = if r.chance(0.5) { case.shared(&grid).draw(Draw::Whole(-9, 9)) } else { case };
+    case.int("axis", axis as i64).int("block_size", size as i64)
 }

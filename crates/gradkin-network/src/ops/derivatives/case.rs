@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Tensor};
 
 use super::super::{Operand, Setup};
 use super::BATCH;
-use crate::onnx::Attributes;
+use crate::onnx::{Attributes, Width};
 
 /// A small generator, so that a seed names a case for good.
 #[derive(Debug)]
@@ -298,6 +298,7 @@ impl Case {
                 dtype: value.dtype(),
                 constant: (argument.role == Role::Constant).then(|| value.clone()),
                 shared: argument.role != Role::Varying,
+                width: (value.dtype() == DType::I64).then_some(Width::Signed(8)),
             })
         };
         Setup {

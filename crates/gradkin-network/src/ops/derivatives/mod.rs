@@ -61,6 +61,7 @@ const FLAT: &[&str] = &[
     "NonZero",
     "Not",
     "Or",
+    "QuantizeLinear",
     "Range",
     "Shape",
     "Size",

@@ -5,8 +5,9 @@ use std::path::Path;
 
 use super::super::{
     Build, activation, arithmetic, attention, blocks, convolution, cumulative, einsum, grid_sample,
-    indexing, inverse, linear, lp_pool, masks, normalization, norms, picking, pooling, recurrent,
-    reduction, resize, rotary, scatter, shape, softmax, supported_operators,
+    indexing, inverse, linear, lp_pool, masks, normalization, norms, picking, pooling,
+    quantization, recurrent, reduction, resize, rotary, scatter, shape, softmax,
+    supported_operators,
 };
 use super::{BY_THE_GRAPH, FLAT, Maker, Random, Role, Trial, build, cases, cotangents};
 use crate::error::OpResult;
@@ -19,6 +20,7 @@ const SECTIONS: &[(&str, &[Table])] = &[
     ("Products", &[linear::OPERATORS, einsum::OPERATORS]),
     ("Convolution", &[convolution::OPERATORS]),
     ("Pooling", &[pooling::OPERATORS, lp_pool::OPERATORS]),
+    ("Quantisation", &[quantization::OPERATORS]),
     ("Normalisation", &[normalization::OPERATORS, norms::OPERATORS]),
     ("Attention", &[attention::OPERATORS, rotary::OPERATORS]),
     ("Recurrent", &[recurrent::OPERATORS]),

@@ -121,7 +121,9 @@ impl Recurrent {
                 fail!("input {k} is a weight that depends on the example, which is not supported");
             }
         }
-        checked_count(&[dirs, self.steps, self.rows, columns])?;
+        // A step holds about so many arrays of the gates' size: they are kept for the way back.
+        const ARRAYS: usize = 6;
+        checked_count(&[ARRAYS, dirs, self.steps, self.rows, columns])?;
         Ok(())
     }
 
