@@ -36,7 +36,7 @@ pub enum State {
 pub struct Average {
     /// Numbers per query.
     pub width: usize,
-    /// E_k[a], `[queries, width]`.
+    /// The kernel average E_k of the quantity, `[queries, width]`.
     pub values: Vec<f64>,
     /// The same without the query itself, where queries are the set's own examples; empty else.
     pub without_self: Vec<f64>,

@@ -120,7 +120,7 @@ fn largest(row: &[f64]) -> usize {
     (0..row.len()).fold(0, |best, i| if row[i] > row[best] { i } else { best })
 }
 
-/// ‖p − E_k[p]‖: how far the network's probabilities are from their average over the neighbours.
+/// ‖p − E_k(p)‖: how far the network's probabilities are from their average over the neighbours.
 fn consistency(averages: &Averages, probabilities: &[f64], classes: usize) -> Vec<Option<f64>> {
     let rows = averages.averages[0].values.chunks(classes).zip(probabilities.chunks(classes));
     let distance = |(a, b): (&[f64], &[f64])| {

@@ -2,9 +2,9 @@
 //! far the others are.
 //!
 //! The average over neighbours is a broad one, of examples with quite other targets too. What it is off
-//! by on the network's own predictions, f(x_j) − E_k[f](j), is therefore put back (METHOD section 3):
-//! expected is E_k[y](j) + f(x_j) − E_k[f](j), the example's own label left out, which is the prediction
-//! and the average of its neighbours' errors.
+//! by on the network's own predictions is therefore put back (METHOD section 3): with averages ȳ of labels
+//! and f̄ of predictions over the others, expected is ȳ(j) + f(x_j) − f̄(j), which is the prediction and
+//! the average of the neighbours' errors.
 
 use gradkin::{Averages, PairStatistics, Predictions, Quantity, State};
 
@@ -120,8 +120,8 @@ fn consistency(averages: &Averages, predictions: &Predictions, width: usize) -> 
     own.map(|(distance, state)| (*state == State::Fine).then_some(distance)).collect()
 }
 
-/// The standard deviation of the labels over the neighbours: √(E_k[|y|²] − |E_k[y]|²). Weights of both
-/// signs can bring it below zero, where there is none.
+/// The standard deviation of the labels over the neighbours: the root of the mean square less the square
+/// of the mean. Weights of both signs can bring that below zero, where there is none.
 fn spread(averages: &Averages, width: usize) -> Vec<Option<f64>> {
     let means = averages.averages[0].values.chunks(width);
     let rows = means.zip(&averages.averages[2].values).zip(&averages.states);
