@@ -1,9 +1,9 @@
 """How much of the label noise is averaged away: predicted from similarities, checked against the truth.
 
 Small networks learn smooth functions from noisy labels ŷ = y + ε of known deviation σ, down to a
-stationary point of the squared loss. There the kernel averages of predictions and of noisy labels agree,
-E_k[f] = E_k[ŷ] (inner kernel), and independent noise reaches the average at x_j as σ·D_j, the denoising
-factor. The kernels come from gradkin; the clean targets serve only to check.
+stationary point of the squared loss. There the kernel averages of predictions and of noisy labels
+agree, E_k[f] = E_k[ŷ] (inner kernel), and independent noise reaches the average at x_j as σ·D_j,
+the denoising factor. The kernels come from gradkin; the clean targets serve only to check.
 
 What is compared with σ·D_j, over examples:
 - one draw:  |E_k[ŷ] − E_k[y]| of one network, its own training noise
@@ -110,8 +110,14 @@ def settle(network: nn.Module, inputs: torch.Tensor, labels: torch.Tensor) -> fl
         return lambda parameters: function(torch.from_numpy(parameters)).numpy()
 
     found = least_squares(
-        numbers(grad(loss)), start.numpy(), jac=numbers(hessian(loss)), method="lm",
-        ftol=1e-15, xtol=1e-15, gtol=1e-15, max_nfev=NEWTON_STEPS,
+        numbers(grad(loss)),
+        start.numpy(),
+        jac=numbers(hessian(loss)),
+        method="lm",
+        ftol=1e-15,
+        xtol=1e-15,
+        gtol=1e-15,
+        max_nfev=NEWTON_STEPS,
     )
     nn.utils.vector_to_parameters(torch.from_numpy(found.x), network.parameters())
     return float(np.linalg.norm(found.fun))
@@ -132,7 +138,8 @@ def export(task: Task, network: nn.Sequential, path: Path) -> None:
         value = f"value{at}"
     ends = [("x", task.inputs), (value, task.outputs)]
     inputs, outputs = (
-        [helper.make_tensor_value_info(name, TensorProto.DOUBLE, ["n", width])] for name, width in ends
+        [helper.make_tensor_value_info(name, TensorProto.DOUBLE, ["n", width])]
+        for name, width in ends
     )
     graph = helper.make_graph(nodes, "denoising", inputs, outputs, tensors)
     opset = helper.make_opsetid("", OPSET)
@@ -259,7 +266,8 @@ def over_networks(sigma: float, networks: list[Trained]) -> tuple[np.ndarray, np
 
 def table(arguments: argparse.Namespace) -> dict:
     """Prints a line for each task and σ; the points of the figure."""
-    print("| task | σ | left out | mean D | max abs E_k[f] − E_k[ŷ] | one draw | networks | fresh | network f |")
+    columns = "one draw | networks | fresh | network f"
+    print(f"| task | σ | left out | mean D | max abs E_k[f] − E_k[ŷ] | {columns} |")
     print("|---|---|---|---|---|---|---|---|---|")
     points = {}
     for task in TASKS:
@@ -274,7 +282,14 @@ def table(arguments: argparse.Namespace) -> dict:
             out = 1 - np.mean([trained.average.fine.mean() for trained in networks])
             stationary = max(trained.stationary for trained in networks)
             cells = [f"{f.correlation:+.2f}, {f.slope:.2f}" for f in fits.values()]
-            line = [task.name, f"{sigma:g}", f"{out:.1%}", f"{factor:.3f}", f"{stationary:.0e}", *cells]
+            line = [
+                task.name,
+                f"{sigma:g}",
+                f"{out:.1%}",
+                f"{factor:.3f}",
+                f"{stationary:.0e}",
+                *cells,
+            ]
             print("| " + " | ".join(line) + " |", flush=True)
             points[task.name, sigma] = over_networks(sigma, networks)
     return points
@@ -285,7 +300,6 @@ def draw(points: dict, path: Path) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
-    matplotlib.rcParams["svg.hashsalt"] = "gradkin"
     from matplotlib import pyplot
 
     names = list(dict.fromkeys(name for name, _ in points))
@@ -300,8 +314,7 @@ def draw(points: dict, path: Path) -> None:
     panels[0].set_ylabel("error of the averaged label")
     panels[0].legend(markerscale=4)
     figure.tight_layout()
-    for suffix in (".svg", ".png"):
-        figure.savefig(path.with_suffix(suffix), dpi=150)
+    figure.savefig(path, dpi=150)
 
 
 def write_fixtures(folder: Path) -> None:
@@ -321,11 +334,17 @@ def write_fixtures(folder: Path) -> None:
 
 def main() -> None:
     """Parses the command line and does what it says."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--gradkin", default="target/release/gradkin", help="the program")
-    parser.add_argument("--sigma", type=float, nargs="+", default=[0.1, 0.3, 1.0], help="noise levels")
-    parser.add_argument("--seeds", type=int, default=10, help="networks for each task and noise level")
-    parser.add_argument("--figure", type=Path, help="draws predicted against seen, .svg and .png")
+    parser.add_argument(
+        "--sigma", type=float, nargs="+", default=[0.1, 0.3, 1.0], help="noise levels"
+    )
+    parser.add_argument(
+        "--seeds", type=int, default=10, help="networks for each task and noise level"
+    )
+    parser.add_argument("--figure", type=Path, help="draws predicted against seen, .png")
     parser.add_argument("--fixtures", type=Path, help="writes the test fixtures there and stops")
     arguments = parser.parse_args()
     torch.set_num_threads(1)

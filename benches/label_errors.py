@@ -1,9 +1,10 @@
 """Finds changed labels of MNIST: gradkin's score beside cleanlab's, on the same network.
 
-A share of the training labels is changed, at random (to any other class) or by a confusion (0 → 6, 4 → 9
-and so on), a small convolutional network is trained on the changed labels, and each method ranks all
-60,000 labels by doubt, from that network alone, on the very data that it was trained on. Shown are the
-area under the ROC curve and the precision among as many labels as were changed.
+A share of the training labels is changed, at random (to any other class) or by a confusion (0 →
+6, 4 → 9 and so on), a small convolutional network is trained on the changed labels, and each
+method ranks all 60,000 labels by doubt, from that network alone, on the very data that it was
+trained on. Shown are the area under the ROC curve and the precision among as many labels as were
+changed.
 
 Networks are kept in --work and not trained again. Needs: pip install torch onnx onnxscript numpy
 scikit-learn cleanlab pyarrow, and a release build of gradkin. The folder of --shared, or of
@@ -30,7 +31,9 @@ from mnist import MEAN, STD, images, labels, scaled
 
 CLASSES = 10
 CONFUSION = np.array([6, 7, 7, 5, 9, 6, 0, 1, 3, 4])
-SETTINGS = tuple(f"{kind}:{share}" for kind in ("random", "confusion") for share in (0.05, 0.1, 0.2))
+SETTINGS = tuple(
+    f"{kind}:{share}" for kind in ("random", "confusion") for share in (0.05, 0.1, 0.2)
+)
 CLEANLAB = (
     ("self_confidence", False),
     ("self_confidence", True),
@@ -177,7 +180,9 @@ def main() -> None:
     shared = os.environ.get("GRADKIN_SHARED")
     parser.add_argument("--shared", type=Path, default=shared, required=shared is None)
     parser.add_argument("--gradkin", default="target/release/gradkin", help="the program")
-    parser.add_argument("--work", type=Path, default=Path("label_errors"), help="networks and tables")
+    parser.add_argument(
+        "--work", type=Path, default=Path("label_errors"), help="networks and tables"
+    )
     parser.add_argument("--settings", nargs="+", default=SETTINGS, help="KIND:SHARE ...")
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--params", help="which parameters gradkin compares, a regular expression")

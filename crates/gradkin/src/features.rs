@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use gradkin_network::candle_core::{DType, Tensor};
 use gradkin_network::{Collected, Factor, FactorShape, Sweep};
 use rayon::prelude::*;
 
@@ -192,37 +193,74 @@ pub(crate) fn encode<T: Number>(
     Ok(features)
 }
 
-/// The same on the calling thread, for work that is parallel over ranges; `maps` are the maps of the
-/// whole set where they are known from an earlier sweep.
+/// The same on the calling thread, for work that is parallel over ranges, into buffers that are used
+/// again from range to range: fresh ones cost the system a good part of the time that a sweep takes.
+/// `maps` are the maps of the whole set where they are known from an earlier sweep.
 pub(crate) fn encode_alone<T: Number>(
     recipe: &Recipe,
     examples: &dyn Examples,
     range: Range<usize>,
     side: Side,
     maps: Option<&[Map]>,
-) -> Result<Features<T>> {
+    features: &mut Features<T>,
+) -> Result<()> {
     let (layout, ..) = recipe.layout();
-    let mut features = Features::empty(recipe, range.len());
-    for mut target in split(recipe, &mut features, range.start, recipe.micro_batch()) {
+    features.resize(recipe, range.len());
+    for mut target in split(recipe, features, range.start, recipe.micro_batch()) {
         let known = maps.map(|maps| &maps[target.start..target.start + target.count]);
         sweep_into(recipe, examples, &layout, side, known, &mut target)?;
     }
-    Ok(features)
+    Ok(())
 }
 
 impl<T: Number> Features<T> {
-    fn empty(recipe: &Recipe, count: usize) -> Self {
+    pub(crate) fn empty(recipe: &Recipe, count: usize) -> Self {
+        let mut features = Self {
+            count: 0,
+            arrays: Vec::new(),
+            indices: Vec::new(),
+            ranks: Vec::new(),
+            finite: Vec::new(),
+            own: Vec::new(),
+            maps: Vec::new(),
+        };
+        features.resize(recipe, count);
+        features
+    }
+
+    /// Room for so many examples. What stands there from before is overwritten example by example.
+    fn resize(&mut self, recipe: &Recipe, count: usize) {
         let (_, widths, index_widths) = recipe.layout();
-        let own = if recipe.keep_own { recipe.width() * recipe.width() } else { 0 };
-        Self {
-            count,
-            arrays: widths.iter().map(|w| vec![T::default(); w * count]).collect(),
-            indices: index_widths.iter().map(|w| vec![0; w * count]).collect(),
-            ranks: vec![0; count],
-            finite: vec![true; count],
-            own: vec![0.0; own * count],
-            maps: vec![None; if recipe.keep_maps { count } else { 0 }],
+        self.count = count;
+        self.arrays.resize_with(widths.len(), Vec::new);
+        for (array, width) in self.arrays.iter_mut().zip(widths) {
+            array.resize(width * count, T::default());
         }
+        self.indices.resize_with(index_widths.len(), Vec::new);
+        for (index, width) in self.indices.iter_mut().zip(index_widths) {
+            index.resize(width * count, 0);
+        }
+        self.ranks.resize(count, 0);
+        self.finite.resize(count, true);
+        let own = if recipe.keep_own { recipe.width() * recipe.width() } else { 0 };
+        self.own.resize(own * count, 0.0);
+        self.maps.resize(if recipe.keep_maps { count } else { 0 }, None);
+    }
+}
+
+impl<T: Number> Target<'_, T> {
+    /// Zeros for example `b`.
+    fn clear(&mut self, b: usize) {
+        for array in &mut self.arrays {
+            let width = array.len() / self.count;
+            array[b * width..(b + 1) * width].fill(T::default());
+        }
+        for index in &mut self.indices {
+            let width = index.len() / self.count;
+            index[b * width..(b + 1) * width].fill(0);
+        }
+        let width = self.own.len() / self.count;
+        self.own[b * width..(b + 1) * width].fill(0.0);
     }
 }
 
@@ -280,6 +318,22 @@ fn split<'t, T>(
     targets
 }
 
+/// Cotangents `[B, d, *]`, those of each example multiplied with its map: sweeping them back gives the
+/// mapped Jacobian at once.
+fn mapped_seeds(seeds: &Tensor, maps: &[Map]) -> Result<Tensor> {
+    let d = seeds.dims()[1];
+    let mut values: Vec<f64> = numbers(&seeds.to_dtype(DType::F64)?)?;
+    let each = values.len() / maps.len().max(1);
+    for (own, map) in values.chunks_exact_mut(each.max(1)).zip(maps) {
+        if let Some((_, Some(map))) = map {
+            let turned = apply(map, own, d);
+            own.copy_from_slice(&turned);
+        }
+    }
+    let shape = seeds.dims().to_vec();
+    Ok(Tensor::from_vec(values, shape, seeds.device())?.to_dtype(seeds.dtype())?)
+}
+
 /// A component's factor as plain arrays: `[B, d·inner]` and, where factored, a `[B, groups, T·p]`.
 struct Raw<T> {
     delta: Vec<T>,
@@ -311,7 +365,10 @@ impl<T: Number> Swept<T> {
         let mut raw = Vec::with_capacity(layout.len());
         for Part { sweep, output } in &recipe.parts {
             let pass = sweep.forward(inputs.clone(), count)?;
-            let seeds = output.seeds(sweep, &pass, examples.labels(), range.start)?;
+            let mut seeds = output.seeds(sweep, &pass, examples.labels(), range.start)?;
+            if let Some(maps) = known {
+                seeds = mapped_seeds(&seeds, maps)?;
+            }
             let mut sink = Collected::default();
             sweep.reverse(&pass, &seeds, &mut sink)?;
             drop(pass);
@@ -324,7 +381,9 @@ impl<T: Number> Swept<T> {
             }
         }
         if let Some(maps) = known {
-            return Ok(Self { raw, count, maps: maps.to_vec(), kernels: Vec::new() });
+            let done = |map: &Map| map.as_ref().map(|(rank, _)| (*rank, None));
+            let maps = maps.iter().map(done).collect();
+            return Ok(Self { raw, count, maps, kernels: Vec::new() });
         }
         let d = recipe.width();
         let kernel = |b: usize| {
@@ -392,8 +451,10 @@ fn sweep_into<T: Number>(
     target.maps.clone_from_slice(&swept.maps[..target.maps.len()]);
     for b in 0..target.count {
         (target.ranks[b], target.finite[b]) = swept.state(b);
-        // Where gradients are not finite the arrays keep zeros; the example is reported instead.
-        if target.finite[b] {
+        // Where gradients are not finite the arrays hold zeros; the example is reported instead.
+        if !target.finite[b] {
+            target.clear(b);
+        } else {
             if recipe.keep_own {
                 let own = swept.own(b, recipe.width());
                 target.own[b * own.len()..(b + 1) * own.len()].copy_from_slice(&own);

@@ -57,6 +57,28 @@ pub(crate) struct Sums<T> {
     maps: Vec<Map>,
 }
 
+/// Buffers that threads hand on to each other.
+struct Pool<T>(Mutex<Vec<Features<T>>>);
+
+impl<T> Default for Pool<T> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<T: Number> Pool<T> {
+    fn take(&self, recipe: &Recipe) -> Features<T> {
+        let used = self.0.lock().ok().and_then(|mut pool| pool.pop());
+        used.unwrap_or_else(|| Features::empty(recipe, 0))
+    }
+
+    fn put(&self, features: Features<T>) {
+        if let Ok(mut pool) = self.0.lock() {
+            pool.push(features);
+        }
+    }
+}
+
 /// One row of S in one block of one component, which several threads add to.
 type Row = Mutex<Vec<f64>>;
 
@@ -83,10 +105,12 @@ pub(crate) fn gather<T: Number>(
             (0..blocks).map(|_| (0..rows).map(row).collect()).collect()
         })
         .collect();
+    let pool = Pool::<T>::default();
     let states = chunks(recipe, examples.len())
         .into_par_iter()
         .map(|range| {
-            let features = encode_alone::<T>(recipe, examples, range.clone(), Side::Column, None)?;
+            let mut features = pool.take(recipe);
+            encode_alone(recipe, examples, range.clone(), Side::Column, None, &mut features)?;
             let mut row = 0;
             for column in columns {
                 for (arrays, totals) in layout.iter().zip(&totals) {
@@ -96,7 +120,10 @@ pub(crate) fn gather<T: Number>(
             }
             counter.add(range.len() as u64)?;
             let norms = norms(&features.own, d);
-            Ok((range.start, features.ranks, features.finite, norms, features.maps))
+            let (ranks, finite) = (features.ranks.clone(), features.finite.clone());
+            let maps = std::mem::take(&mut features.maps);
+            pool.put(features);
+            Ok((range.start, ranks, finite, norms, maps))
         })
         .collect::<Result<Vec<_>>>()?;
     let mut sums = Sums {
@@ -158,7 +185,7 @@ fn check_room(rows: usize, weights: usize, budget: usize) -> Result<()> {
 
 /// Chunks that are large enough for efficient products and small enough to hold.
 fn chunks(recipe: &Recipe, count: usize) -> Vec<Range<usize>> {
-    const NUMBERS: usize = 16 << 20;
+    const NUMBERS: usize = 4 << 20;
     let micro = recipe.micro_batch();
     let held = (NUMBERS / recipe.numbers().max(1)).clamp(1, 512);
     let even = count.div_ceil(2 * rayon::current_num_threads()).max(1);
@@ -309,10 +336,12 @@ pub(crate) fn meet<T: Number, R: Send>(
     let (layout, ..) = recipe.layout();
     let d = recipe.width();
     let known = same_set.then_some(sums.maps.as_slice()).filter(|maps| !maps.is_empty());
+    let pool = Pool::<T>::default();
     let made = chunks(recipe, examples.len())
         .into_par_iter()
         .map(|range| {
-            let features = encode_alone::<T>(recipe, examples, range.clone(), Side::Row, known)?;
+            let mut features = pool.take(recipe);
+            encode_alone(recipe, examples, range.clone(), Side::Row, known, &mut features)?;
             let products = sums.against(&layout, &features, d);
             let each = d * sums.rows;
             let own = features.own.len() / range.len();
@@ -327,6 +356,7 @@ pub(crate) fn meet<T: Number, R: Send>(
                     make(range.start + b, met)
                 })
                 .collect();
+            pool.put(features);
             counter.add(range.len() as u64)?;
             Ok(made)
         })

@@ -12,8 +12,8 @@ use crate::printer::Printer;
 
 /// Up to this many examples all pairs are met, which then costs little more than the sweeps.
 const MET_IN_FULL: usize = 5_000;
-/// Beyond it, each example meets so many others: sums of squares are then known to a few per cent.
-const SAMPLE: Sample = Sample { size: 500, seed: 0 };
+/// Beyond it, each example meets so many others: factors are then known to a few per cent.
+const SAMPLE: Sample = Sample { size: 200, seed: 0 };
 
 /// Meet all pairs, or a sample of them where there are many and nobody asks for the nearest.
 pub(super) fn pairs(
