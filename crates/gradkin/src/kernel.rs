@@ -418,6 +418,38 @@ impl<'a> Similarity<'a> {
     }
 }
 
+/// Examples and how similar they are to a query.
+pub(crate) type Similarities<'s> = &'s mut dyn Iterator<Item = (usize, f64)>;
+
+impl<T: Number> Tile<'_, T> {
+    /// Hand every query of the tile the similarities that it has here to examples that have one, its
+    /// own among them; for a mirrored tile also the other way round. For one number per pair.
+    pub(crate) fn meet(&self, meet: &dyn Fn(usize, Similarities)) {
+        let width = self.columns.len();
+        for (row, i) in self.rows.clone().enumerate() {
+            if (self.undefined)(i, Side::Row) {
+                continue;
+            }
+            let values = &self.values[row * width..(row + 1) * width];
+            let found = self.columns.clone().zip(values);
+            let found = found.filter(|(j, _)| !(self.undefined)(*j, Side::Column));
+            meet(i, &mut found.map(|(j, value)| (j, value.to_f64())));
+        }
+        if !self.mirrored {
+            return;
+        }
+        for (col, j) in self.columns.clone().enumerate() {
+            if (self.undefined)(j, Side::Column) {
+                continue;
+            }
+            let found = self.rows.clone().enumerate();
+            let found = found.filter(|(_, i)| !(self.undefined)(*i, Side::Row));
+            let value = |row: usize| self.values[row * width + col].to_f64();
+            meet(j, &mut found.map(|(row, i)| (i, value(row))));
+        }
+    }
+}
+
 /// Checkpoints must be of one network.
 fn check_alike(first: &Network, other: &Network) -> Result<()> {
     let shapes = |network: &Network| -> Vec<(String, Vec<usize>)> {

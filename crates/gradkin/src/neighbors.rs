@@ -8,7 +8,6 @@ use gradkin_network::Precision;
 
 use crate::error::{Error, Result};
 use crate::examples::Examples;
-use crate::features::Side;
 use crate::kernel::{Similarity, Tile, Undefined};
 use crate::number::Number;
 use crate::progress::Watch;
@@ -74,28 +73,9 @@ impl Similarity<'_> {
         let with_self = queries.is_none();
         let best: Vec<Mutex<Best>> = (0..rows.len()).map(|_| Mutex::new(Best::new(k))).collect();
         let visit = |tile: &Tile<T>| {
-            let width = tile.columns.len();
-            for (row, i) in tile.rows.clone().enumerate() {
-                if (tile.undefined)(i, Side::Row) {
-                    continue;
-                }
-                let values = &tile.values[row * width..(row + 1) * width];
-                let found = tile.columns.clone().zip(values);
-                let found = found.filter(|(j, _)| !(with_self && *j == i));
-                let found = found.filter(|(j, _)| !(tile.undefined)(*j, Side::Column));
-                offer(&best[i], found.map(|(j, value)| (j, value.to_f64())));
-            }
-            if tile.mirrored {
-                for (col, j) in tile.columns.clone().enumerate() {
-                    if (tile.undefined)(j, Side::Column) {
-                        continue;
-                    }
-                    let found = tile.rows.clone().enumerate();
-                    let found = found.filter(|(_, i)| !(tile.undefined)(*i, Side::Row));
-                    let value = |row: usize| tile.values[row * width + col].to_f64();
-                    offer(&best[j], found.map(|(row, i)| (i, value(row))));
-                }
-            }
+            tile.meet(&|query, found| {
+                offer(&best[query], found.filter(|(j, _)| !(with_self && *j == query)));
+            });
             Ok(())
         };
         let columns = queries.map(|_| data);

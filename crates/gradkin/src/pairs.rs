@@ -10,7 +10,6 @@ use gradkin_network::Precision;
 
 use crate::error::{Error, Result};
 use crate::examples::Examples;
-use crate::features::Side;
 use crate::kernel::{Similarity, Tile, Undefined};
 use crate::neighbors::{Best, Neighbor};
 use crate::number::Number;
@@ -211,37 +210,17 @@ impl Similarity<'_> {
         let with_self = queries.is_none();
         let tallies: Vec<Mutex<Tally>> =
             (0..rows.len()).map(|_| Mutex::new(Tally::new(settings, subset.is_some()))).collect();
-        let meet = |row: usize, found: &mut dyn Iterator<Item = (usize, f64)>| {
-            let Ok(mut tally) = tallies[row].lock() else { return };
-            for (j, similarity) in found {
-                match with_self && j == row {
-                    true => tally.own = Some(similarity),
-                    false => tally.add(settings, row, j, similarity),
-                }
-            }
-        };
         let visit = |tile: &Tile<T>| {
-            let width = tile.columns.len();
-            for (row, i) in tile.rows.clone().enumerate() {
-                if (tile.undefined)(i, Side::Row) {
-                    continue;
-                }
-                let values = &tile.values[row * width..(row + 1) * width];
-                let found = tile.columns.clone().zip(values);
-                let found = found.filter(|(j, _)| !(tile.undefined)(*j, Side::Column));
-                meet(i, &mut found.map(|(j, value)| (of_column(j), value.to_f64())));
-            }
-            if tile.mirrored {
-                for (col, j) in tile.columns.clone().enumerate() {
-                    if (tile.undefined)(j, Side::Column) {
-                        continue;
+            tile.meet(&|query, found| {
+                let Ok(mut tally) = tallies[query].lock() else { return };
+                // A sample's columns are numbered among themselves. Its tiles are never mirrored.
+                for (j, similarity) in found.map(|(j, similarity)| (of_column(j), similarity)) {
+                    match with_self && j == query {
+                        true => tally.own = Some(similarity),
+                        false => tally.add(settings, query, j, similarity),
                     }
-                    let found = tile.rows.clone().enumerate();
-                    let found = found.filter(|(_, i)| !(tile.undefined)(*i, Side::Row));
-                    let value = |row: usize| tile.values[row * width + col].to_f64();
-                    meet(j, &mut found.map(|(row, i)| (i, value(row))));
                 }
-            }
+            });
             Ok(())
         };
         let budget = self.settings().memory;

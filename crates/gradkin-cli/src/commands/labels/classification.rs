@@ -1,13 +1,13 @@
 //! Labels that are classes: the neighbours' vote and the network's word against what was given.
 
 use gradkin::{
-    Averages, Kind, LabelEvidence, LabelOpinions, PairStatistics, Predictions, Quantity, Reduction,
-    Scale, Settings, Similarity, SoftCounts, State,
+    Kind, LabelEvidence, LabelOpinions, PairStatistics, Predictions, Quantity, Reduction, Scale,
+    Settings, Similarity, SoftCounts,
 };
 
 use super::findings::{Findings, LabelValues};
 use super::given::Given;
-use super::nearest::{denoising_factors, nearest};
+use super::neighborhood::{consistency, denoising_factors, nearest};
 use crate::exit::Outcome;
 use crate::job::Job;
 use crate::printer::Printer;
@@ -52,7 +52,7 @@ pub(super) fn find(
     let issue = (0..n).map(|i| suggested[i].map(|class| class != ids[i]));
     let mut numbers = denoising_factors(&counts.counts, undefined, pairs);
     let denoising = numbers.first().map(|(_, factors)| factors.clone()).unwrap_or_default();
-    numbers.push(("consistency", consistency(&averages, &probabilities, c)));
+    numbers.push(("consistency", consistency(&averages, 0, &probabilities)));
     numbers.push(("spread", spread(&counts, c)));
     Ok(Findings {
         predicted: LabelValues::Classes(predictions.classes().into_iter().map(Some).collect()),
@@ -118,16 +118,6 @@ fn opinions(
 
 fn largest(row: &[f64]) -> usize {
     (0..row.len()).fold(0, |best, i| if row[i] > row[best] { i } else { best })
-}
-
-/// ‖p − E_k(p)‖: how far the network's probabilities are from their average over the neighbours.
-fn consistency(averages: &Averages, probabilities: &[f64], classes: usize) -> Vec<Option<f64>> {
-    let rows = averages.averages[0].values.chunks(classes).zip(probabilities.chunks(classes));
-    let distance = |(a, b): (&[f64], &[f64])| {
-        a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum::<f64>().sqrt()
-    };
-    let own = rows.map(distance).zip(&averages.states);
-    own.map(|(distance, state)| (*state == State::Fine).then_some(distance)).collect()
 }
 
 /// The standard deviation of the labels over the neighbours: of one-hot vectors, √(1 − Σ_c ȳ_c²) with

@@ -4,7 +4,7 @@
 mod classification;
 mod findings;
 mod given;
-mod nearest;
+mod neighborhood;
 mod regression;
 mod report;
 
@@ -43,7 +43,7 @@ pub(crate) fn run(args: &LabelsArgs, common: &Common, printer: &Printer) -> Outc
         show::check_images(&job.data)?;
     }
     let predictions = job.compute(printer, |s, watch| s.predictions(&job.data, watch))?;
-    let pairs = nearest::pairs(args, &given, &mut job, printer)?;
+    let pairs = neighborhood::pairs(args, &given, &mut job, printer)?;
     let findings = match &given {
         Given::Classes { .. } => classification::find(&given, &predictions, &pairs, &job, printer)?,
         Given::Targets { .. } => regression::find(&given, &predictions, &pairs, &job, printer)?,

@@ -10,7 +10,7 @@ use gradkin::{Averages, PairStatistics, Predictions, Quantity, State};
 
 use super::findings::{Findings, LabelValues};
 use super::given::Given;
-use super::nearest::denoising_factors;
+use super::neighborhood::{consistency, denoising_factors};
 use crate::exit::Outcome;
 use crate::job::Job;
 use crate::printer::Printer;
@@ -52,7 +52,7 @@ pub(super) fn find(
     let predicted = predictions.values.chunks(width).map(|row| Some(row.to_vec())).collect();
     let mut numbers = denoising_factors(&averages.totals, &averages.undefined_queries, pairs);
     let denoising = numbers.first().map(|(_, factors)| factors.clone()).unwrap_or_default();
-    numbers.push(("consistency", consistency(&averages, predictions, width)));
+    numbers.push(("consistency", consistency(&averages, 1, &predictions.values)));
     numbers.push(("spread", spread(&averages, width)));
     Ok(Findings {
         predicted: LabelValues::Numbers(predicted),
@@ -109,15 +109,6 @@ fn distances(values: &[f64], expected: &[Option<Vec<f64>>], width: usize) -> Vec
         sum.map(|sum| (sum / width as f64).sqrt())
     };
     (0..expected.len()).map(distance).collect()
-}
-
-fn consistency(averages: &Averages, predictions: &Predictions, width: usize) -> Vec<Option<f64>> {
-    let rows = averages.averages[1].values.chunks(width).zip(predictions.values.chunks(width));
-    let distance = |(a, b): (&[f64], &[f64])| {
-        a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum::<f64>().sqrt()
-    };
-    let own = rows.map(distance).zip(&averages.states);
-    own.map(|(distance, state)| (*state == State::Fine).then_some(distance)).collect()
 }
 
 /// The standard deviation of the labels over the neighbours: the root of the mean square less the square

@@ -1,7 +1,7 @@
-//! What can be said of labels only by meeting examples one by one: the nearest with the same label and
-//! with others, and sums of squared similarities.
+//! What an example's neighbourhood says: the nearest with the same label and with others, sums of squared
+//! similarities, and how far the network is from its own average there.
 
-use gradkin::{Examples, PairSettings, PairStatistics, Sample, Undefined};
+use gradkin::{Averages, Examples, PairSettings, PairStatistics, Sample, State, Undefined};
 
 use super::findings::{Column, Nearest};
 use super::given::Given;
@@ -66,4 +66,16 @@ pub(super) fn denoising_factors(
         columns.push(("denoising_factor_error", column));
     }
     columns
+}
+
+/// ‖f(x_j) − E_k(f)(j)‖: how far what the network puts out is from its average over the neighbours,
+/// quantity number `at` of the averages.
+pub(super) fn consistency(averages: &Averages, at: usize, outputs: &[f64]) -> Vec<Option<f64>> {
+    let average = &averages.averages[at];
+    let rows = average.values.chunks(average.width).zip(outputs.chunks(average.width));
+    let distance = |(a, b): (&[f64], &[f64])| {
+        a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum::<f64>().sqrt()
+    };
+    let own = rows.map(distance).zip(&averages.states);
+    own.map(|(distance, state)| (*state == State::Fine).then_some(distance)).collect()
 }
