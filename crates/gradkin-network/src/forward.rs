@@ -3,8 +3,10 @@
 use candle_core::{DType, Device, Tensor};
 
 use crate::error::{NetworkError, Result};
+use crate::exchange::Party;
 use crate::graph::{Network, Precision};
 use crate::ops::Forward;
+use crate::point::Point;
 use crate::tensor::lead_shape;
 
 /// The data of one input for a batch, row by row, `B` times the input's example shape.
@@ -80,6 +82,17 @@ pub struct Pass {
     pub(crate) batch: usize,
     pub(crate) values: Vec<Option<Tensor>>,
     pub(crate) saved: Vec<Vec<Tensor>>,
+    /// Where operators took their training form: with whom this part of the batch is shared.
+    pub(crate) party: Option<Party>,
+}
+
+/// How a pass runs.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Mode<'a> {
+    /// Other parameter values than the file's.
+    pub(crate) point: Option<&'a Point>,
+    /// Operators in their training form, over a batch that is shared with others.
+    pub(crate) party: Option<&'a Party>,
 }
 
 impl Pass {
@@ -92,7 +105,21 @@ impl Pass {
 impl Network {
     /// Compute every output of the network, whatever its type, for `batch` examples.
     pub fn evaluate(&self, inputs: Vec<InputData>, batch: usize) -> Result<Vec<Output>> {
-        let pass = self.run(inputs, batch, &vec![true; self.nodes.len()])?;
+        self.evaluate_in(inputs, batch, Mode::default())
+    }
+
+    /// The same at other parameter values.
+    pub fn evaluate_at(
+        &self,
+        point: &Point,
+        inputs: Vec<InputData>,
+        batch: usize,
+    ) -> Result<Vec<Output>> {
+        self.evaluate_in(inputs, batch, Mode { point: Some(point), party: None })
+    }
+
+    fn evaluate_in(&self, inputs: Vec<InputData>, batch: usize, mode: Mode) -> Result<Vec<Output>> {
+        let pass = self.run(inputs, batch, &vec![true; self.nodes.len()], mode)?;
         let mut outputs = Vec::with_capacity(self.outputs.len());
         for id in &self.outputs {
             let name = &self.values[*id].name;
@@ -111,6 +138,7 @@ impl Network {
         inputs: Vec<InputData>,
         batch: usize,
         needed: &[bool],
+        mode: Mode,
     ) -> Result<Pass> {
         if inputs.len() != self.inputs.len() {
             return Err(NetworkError::Usage(format!(
@@ -120,8 +148,10 @@ impl Network {
                 inputs.len()
             )));
         }
-        let mut values: Vec<Option<Tensor>> =
-            self.values.iter().map(|v| v.shared.clone()).collect();
+        let mut values: Vec<Option<Tensor>> = match mode.point {
+            Some(point) => point.shared.clone(),
+            None => self.values.iter().map(|v| v.shared.clone()).collect(),
+        };
         for (input, data) in self.inputs.iter().zip(inputs) {
             let count = batch * input.shape.iter().product::<usize>();
             if data.len() != count {
@@ -143,8 +173,11 @@ impl Network {
             }
             let operands: Vec<Option<&Tensor>> =
                 node.inputs.iter().map(|i| i.and_then(|i| values[i].as_ref())).collect();
-            let Forward { outputs, saved: kept } =
-                node.operator.forward(&operands).map_err(|e| self.node_error(node, e))?;
+            let forward = match (mode.party, node.operator.training()) {
+                (Some(party), Some(training)) => training.forward(&operands, party),
+                _ => node.operator.forward(&operands),
+            };
+            let Forward { outputs, saved: kept } = forward.map_err(|e| self.node_error(node, e))?;
             for (id, tensor) in node.outputs.iter().zip(outputs) {
                 if let Some(id) = id {
                     values[*id] = Some(tensor);
@@ -152,7 +185,7 @@ impl Network {
             }
             saved.push(kept);
         }
-        Ok(Pass { batch, values, saved })
+        Ok(Pass { batch, values, saved, party: mode.party.cloned() })
     }
 
     /// The float type as the tensor library names it.

@@ -16,24 +16,29 @@
 
 mod budget;
 mod error;
+mod exchange;
 mod factor;
 mod forward;
+mod gradient;
 mod graph;
 mod onnx;
 mod ops;
 mod parameters;
+mod point;
 mod sweep;
 mod tensor;
 mod weights;
 
 pub use error::{NetworkError, Result};
+pub use exchange::Party;
 pub use factor::{Factor, FactorShape, Order};
 pub use forward::{InputData, Output, OutputData, Pass};
 pub use graph::{Input, Network, Options, Precision};
 pub use onnx::{Declared, Dimension, Model};
 pub use ops::supported_operators;
 pub use parameters::{Parameter, Uncounted};
-pub use sweep::{Collected, Component, Sink, Sweep};
+pub use point::Point;
+pub use sweep::{BatchStatistics, Collected, Component, Sink, Sweep};
 pub use weights::WeightsReport;
 
 /// The tensor library whose [`Tensor`](candle_core::Tensor) appears in factors.

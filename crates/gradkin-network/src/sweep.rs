@@ -12,10 +12,12 @@ use std::collections::BTreeMap;
 use candle_core::{DType, Tensor};
 
 use crate::error::{NetworkError, OperatorError, Result};
+use crate::exchange::Party;
 use crate::factor::{Factor, FactorShape};
-use crate::forward::{InputData, Pass};
+use crate::forward::{InputData, Mode, Pass};
 use crate::graph::{Entries, Network};
 use crate::ops::Reverse;
+use crate::point::Point;
 use crate::tensor::lead_shape;
 
 /// Takes the factors as the sweep finds them.
@@ -49,6 +51,17 @@ pub struct Component {
     pub shape: FactorShape,
     merge: Merge,
     uses: usize,
+}
+
+/// A mean or variance that a batch adds to the running one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BatchStatistics {
+    /// Name of the stored running statistic.
+    pub name: String,
+    /// That of the batch, per channel.
+    pub values: Vec<f64>,
+    /// The weight that the running statistic keeps.
+    pub momentum: f64,
 }
 
 /// How the uses of a component become one factor.
@@ -181,7 +194,65 @@ impl<'a> Sweep<'a> {
 
     /// Run the network on `batch` examples.
     pub fn forward(&self, inputs: Vec<InputData>, batch: usize) -> Result<Pass> {
-        self.network.run(inputs, batch, &self.needed)
+        self.network.run(inputs, batch, &self.needed, Mode::default())
+    }
+
+    /// Run the network at other parameter values.
+    pub fn forward_at(&self, point: &Point, inputs: Vec<InputData>, batch: usize) -> Result<Pass> {
+        self.network.run(inputs, batch, &self.needed, Mode { point: Some(point), party: None })
+    }
+
+    /// Run the network as it is trained: BatchNormalization takes the statistics of the batch, of
+    /// which this is one party's part. A reverse sweep over the pass goes through them.
+    pub fn forward_training(
+        &self,
+        point: &Point,
+        inputs: Vec<InputData>,
+        batch: usize,
+        party: &Party,
+    ) -> Result<Pass> {
+        let mode = Mode { point: Some(point), party: Some(party) };
+        self.network.run(inputs, batch, &self.needed, mode)
+    }
+
+    /// What a training pass says of the running statistics; the same for every party.
+    pub fn batch_statistics(&self, pass: &Pass) -> Result<Vec<BatchStatistics>> {
+        let mut found = Vec::new();
+        for (id, node) in self.network.nodes.iter().enumerate().filter(|(id, _)| self.needed[*id]) {
+            let (Some(_), Some(training)) = (&pass.party, node.operator.training()) else {
+                continue;
+            };
+            let wrap = |error| self.network.node_error(node, error);
+            let statistics = training.statistics(&pass.saved[id]).map_err(wrap)?;
+            let moments = [statistics.mean, statistics.variance];
+            for (operand, values) in statistics.operands.into_iter().zip(moments) {
+                let Some(value) = node.inputs[operand] else { continue };
+                let name = self.network.values[value].name.clone();
+                let momentum = statistics.momentum;
+                found.push(BatchStatistics { name, values, momentum });
+            }
+        }
+        Ok(found)
+    }
+
+    /// Whether any operator has another form while it is trained.
+    pub fn mixes_in_training(&self) -> bool {
+        let needed = self.network.nodes.iter().zip(&self.needed).filter(|(_, needed)| **needed);
+        needed.into_iter().any(|(node, _)| node.operator.training().is_some())
+    }
+
+    /// The stored positions of the entries of a component; `None` where it is all of the parameter.
+    pub(crate) fn held(&self, component: usize) -> Result<Option<Tensor>> {
+        if self.components[component].merge == Merge::Scatter {
+            return Ok(None);
+        }
+        let Some(first) = self.uses.iter().find(|u| u.component == component) else {
+            return Ok(None);
+        };
+        Ok(match &self.entries(first.value)?.map {
+            Some(map) => Some(map.flatten_all()?),
+            None => None,
+        })
     }
 
     /// The output of a pass: `[B, *shape]`.
@@ -247,7 +318,11 @@ impl<'a> Sweep<'a> {
             if !wanted.contains(&true) {
                 continue;
             }
-            let results = node.operator.reverse(&reverse).map_err(wrap)?;
+            let results = match (&pass.party, node.operator.training()) {
+                (Some(party), Some(training)) => training.reverse(&reverse, party),
+                _ => node.operator.reverse(&reverse),
+            }
+            .map_err(wrap)?;
             for (operand, result) in results.into_iter().enumerate() {
                 let (Some(value), Some(result)) =
                     (node.inputs.get(operand).copied().flatten(), result)

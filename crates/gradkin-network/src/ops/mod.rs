@@ -10,6 +10,7 @@
 mod activation;
 mod arithmetic;
 mod attention;
+mod batch_normalization;
 mod blocks;
 mod convolution;
 mod cumulative;
@@ -42,6 +43,7 @@ use std::fmt::Debug;
 use candle_core::{DType, Tensor};
 
 use crate::error::{OpResult, OperatorError, fail};
+use crate::exchange::Party;
 use crate::factor::{Factor, FactorShape};
 use crate::onnx::{Attributes, Width};
 use crate::tensor;
@@ -90,6 +92,11 @@ pub(crate) trait Operator: Debug + Send + Sync {
         fail!("input {operand} has no factor")
     }
 
+    /// The form that the operator has while it is trained, where that is another one.
+    fn training(&self) -> Option<&dyn TrainingForm> {
+        None
+    }
+
     /// Whether the outputs hold entries of input 0, moved but unchanged (Reshape, Slice …).
     fn moves_entries(&self) -> bool {
         false
@@ -109,6 +116,30 @@ pub(crate) trait Operator: Debug + Send + Sync {
     fn reads_shape_only(&self) -> bool {
         false
     }
+}
+
+/// An operator that mixes the examples of a batch while it is trained.
+pub(crate) trait TrainingForm {
+    /// Compute the outputs for this party's part of the batch.
+    fn forward(&self, inputs: &Inputs, party: &Party) -> OpResult<Forward>;
+
+    /// Cotangents of the wanted inputs, for one output (d = 1).
+    fn reverse(&self, sweep: &Reverse, party: &Party) -> OpResult<Vec<Option<Tensor>>>;
+
+    /// What the batch says of running statistics, from what the forward step saved.
+    fn statistics(&self, saved: &[Tensor]) -> OpResult<Statistics>;
+}
+
+/// Mean and variance per channel of a batch, and how they enter the running ones.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Statistics {
+    pub(crate) mean: Vec<f64>,
+    /// With the denominator n − 1, as running variances are kept.
+    pub(crate) variance: Vec<f64>,
+    /// The weight that the running statistics keep.
+    pub(crate) momentum: f64,
+    /// Which operands hold the running mean and variance.
+    pub(crate) operands: [usize; 2],
 }
 
 /// What a reverse rule works with.
@@ -268,6 +299,7 @@ const FAMILIES: &[&[(&str, Build)]] = &[
     activation::OPERATORS,
     arithmetic::OPERATORS,
     attention::OPERATORS,
+    batch_normalization::OPERATORS,
     blocks::OPERATORS,
     convolution::OPERATORS,
     cumulative::OPERATORS,
@@ -316,6 +348,7 @@ pub fn supported_operators() -> Vec<&'static str> {
 const FLOAT_FAMILIES: &[&[(&str, Build)]] = &[
     activation::OPERATORS,
     attention::OPERATORS,
+    batch_normalization::OPERATORS,
     convolution::OPERATORS,
     grid_sample::OPERATORS,
     inverse::OPERATORS,

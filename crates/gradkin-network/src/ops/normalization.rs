@@ -1,111 +1,20 @@
-//! Normalisation: BatchNormalization as at inference, and the family that centres and scales rows
-//! of each example (Layer, Instance, Group, RMS). Scales and biases are parameters; running
-//! statistics and epsilons are not.
+//! The normalisations that centre and scale rows of each example (Layer, Instance, Group, RMS). Scales
+//! and biases are parameters; epsilons are not.
 
 use candle_core::Tensor;
 
+use super::batch_normalization::channel_shape;
 use super::{Build, Forward, Inputs, Operator, Reverse, Setup, required};
 use crate::error::{OpResult, fail};
 use crate::tensor::{axis_of, broadcast_shape, lead_shape, sum_to};
 
 pub(super) const OPERATORS: &[(&str, Build)] = &[
-    ("BatchNormalization", BatchNormalization::build),
     ("LayerNormalization", |s| Normalization::layer(s, true)),
     ("RMSNormalization", |s| Normalization::layer(s, false)),
     ("SimplifiedLayerNormalization", |s| Normalization::layer(s, false)),
     ("InstanceNormalization", Normalization::instance),
     ("GroupNormalization", Normalization::group),
 ];
-
-/// `[L, C]` → `[L, 1, C, 1…]`, to meet `[L, N, C, *]`.
-fn per_channel(x: &Tensor, rank: usize) -> OpResult<Tensor> {
-    let mut shape = vec![x.dims()[0]];
-    shape.extend(channel_shape(x.dims()[1], rank));
-    Ok(x.reshape(shape)?)
-}
-
-/// The example shape `[1, C, 1…]`.
-fn channel_shape(channels: usize, rank: usize) -> Vec<usize> {
-    let mut shape = vec![1; rank];
-    shape[1] = channels;
-    shape
-}
-
-/// y = (x − mean) / √(variance + ε) · scale + bias with stored mean and variance per channel.
-#[derive(Debug)]
-struct BatchNormalization {
-    epsilon: f64,
-    rank: usize,
-    channels: usize,
-}
-
-impl BatchNormalization {
-    fn build(setup: &Setup) -> OpResult<Box<dyn Operator>> {
-        let shape = setup.shape(0)?;
-        if setup.attributes.int("training_mode", 0)? != 0 {
-            fail!(
-                "training_mode is on: the model was exported in training mode; export it with model.eval()"
-            );
-        }
-        if setup.attributes.int("spatial", 1)? == 0 {
-            fail!("spatial = 0 (one statistic per element) is not supported");
-        }
-        if shape.len() < 2 {
-            fail!("an input of shape {shape:?} has no channel axis");
-        }
-        for k in 1..5 {
-            if setup.shape(k)? != [shape[1]] {
-                fail!("input {k} has shape {:?}; expected [{}]", setup.shape(k)?, shape[1]);
-            }
-        }
-        let epsilon = setup.attributes.float("epsilon", 1e-5)?;
-        Ok(Box::new(Self { epsilon, rank: shape.len(), channels: shape[1] }))
-    }
-
-    /// 1 / √(variance + ε), `[L, 1, C, 1…]`.
-    fn inverse(&self, variance: &Tensor) -> OpResult<Tensor> {
-        per_channel(&(variance + self.epsilon)?.sqrt()?.recip()?, self.rank)
-    }
-}
-
-impl Operator for BatchNormalization {
-    fn forward(&self, inputs: &Inputs) -> OpResult<Forward> {
-        let x = required(inputs, 0)?;
-        let scale = per_channel(required(inputs, 1)?, self.rank)?;
-        let bias = per_channel(required(inputs, 2)?, self.rank)?;
-        let mean = per_channel(required(inputs, 3)?, self.rank)?;
-        let factor = scale.broadcast_mul(&self.inverse(required(inputs, 4)?)?)?;
-        let shift = bias.broadcast_sub(&mean.broadcast_mul(&factor)?)?;
-        Ok(x.broadcast_mul(&factor)?.broadcast_add(&shift)?.into())
-    }
-
-    fn reverse(&self, sweep: &Reverse) -> OpResult<Vec<Option<Tensor>>> {
-        let cotangent = sweep.cotangent()?;
-        let inverse = self.inverse(sweep.input(4)?)?;
-        let rows = sweep.batch * sweep.width;
-        let to_channels = |x: &Tensor| -> OpResult<Tensor> {
-            let summed = sum_to(x, &channel_shape(self.channels, self.rank))?;
-            Ok(summed.reshape((rows, self.channels))?)
-        };
-        let mut result = vec![None; sweep.inputs.len()];
-        if sweep.wants(0) {
-            let scale = per_channel(sweep.input(1)?, self.rank)?;
-            result[0] = Some(sweep.times(cotangent, &scale.broadcast_mul(&inverse)?)?);
-        }
-        if sweep.wants(1) {
-            let mean = per_channel(sweep.input(3)?, self.rank)?;
-            let normal = sweep.input(0)?.broadcast_sub(&mean)?.broadcast_mul(&inverse)?;
-            result[1] = Some(to_channels(&sweep.times(cotangent, &normal)?)?);
-        }
-        if sweep.wants(2) {
-            result[2] = Some(to_channels(cotangent)?);
-        }
-        if sweep.wants(3) || sweep.wants(4) {
-            fail!("the running statistics cannot be differentiated");
-        }
-        Ok(result)
-    }
-}
 
 /// Each row of `size` elements centred (where `centred`) and divided by its deviation, then scaled
 /// and shifted by arrays that broadcast to the input.

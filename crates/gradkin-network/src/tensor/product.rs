@@ -72,6 +72,64 @@ impl CustomOp2 for Product {
     }
 }
 
+/// Σ_b a_bᵀ · b_b for every group: `[B, G, T, p]` and `[B, G, T, q]` give `[G, p, q]`.
+pub(crate) fn sum_of_products(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    strided(a)?.apply_op2_no_bwd(&strided(b)?, &SumOfProducts)
+}
+
+struct SumOfProducts;
+
+impl CustomOp2 for SumOfProducts {
+    fn name(&self) -> &'static str {
+        "sum-of-products"
+    }
+
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (_, groups, _, p) = l1.shape().dims4()?;
+        let q = l2.shape().dims4()?.3;
+        if l1.dims()[..3] != l2.dims()[..3] {
+            candle_core::bail!("{:?} and {:?} have no common rows", l1.shape(), l2.shape());
+        }
+        let storage = match (s1, s2) {
+            (CpuStorage::F32(a), CpuStorage::F32(b)) => CpuStorage::F32(accumulate(a, l1, b, l2)),
+            (CpuStorage::F64(a), CpuStorage::F64(b)) => CpuStorage::F64(accumulate(a, l1, b, l2)),
+            _ => candle_core::bail!("a product of {:?} and {:?}", s1.dtype(), s2.dtype()),
+        };
+        Ok((storage, (groups, p, q).into()))
+    }
+}
+
+fn accumulate<T: WithDType + faer::traits::ComplexField>(
+    a: &[T],
+    la: &Layout,
+    b: &[T],
+    lb: &Layout,
+) -> Vec<T> {
+    let (groups, rows, p) = (la.dims()[1], la.dims()[2], la.dims()[3]);
+    let q = lb.dims()[3];
+    let outer = &la.dims()[..2];
+    let mut out = vec![T::zero(); groups * p * q];
+    if rows * p * q == 0 {
+        return out;
+    }
+    let one = <T as WithDType>::from_f64(1.0);
+    for index in 0..outer[0] * groups {
+        let left = matrix(a, la, index, outer);
+        let right = matrix(b, lb, index, outer);
+        let group = index % groups;
+        let target = &mut out[group * p * q..(group + 1) * p * q];
+        let target = MatMut::from_row_major_slice_mut(target, p, q);
+        matmul(target, Accum::Add, left.transpose(), right, one, Par::Seq);
+    }
+    out
+}
+
 fn multiply<T: WithDType + faer::traits::ComplexField>(
     a: &[T],
     la: &Layout,

@@ -1,0 +1,94 @@
+//! The gradient of a loss: factors of a whole batch added up, never written out per example.
+
+use candle_core::Tensor;
+
+use crate::error::Result;
+use crate::factor::{Factor, Order};
+use crate::forward::Pass;
+use crate::sweep::{Sink, Sweep};
+use crate::tensor::sum_of_products;
+
+impl Factor {
+    /// Σ over examples and outputs of the gradient: `[weights]`, weights in their stored order.
+    pub fn sum(&self) -> candle_core::Result<Tensor> {
+        match self {
+            Self::Dense(gradient) => gradient.sum((0, 1)),
+            Self::Outer { input, cotangent, order } => {
+                let (batch, outputs, groups, positions, rows) = cotangent.dims5()?;
+                let columns = input.dims()[3];
+                let (input, cotangent) = if outputs == 1 {
+                    (input.clone(), cotangent.squeeze(1)?)
+                } else {
+                    // Every output meets the same input: Σ_c δ_c ⊗ a = (Σ_c δ_c) ⊗ a.
+                    (input.clone(), cotangent.sum(1)?)
+                };
+                // With one group, rows that lie one after another are positions of one sum.
+                let (input, cotangent) = if groups == 1
+                    && (positions == 1 || (input.is_contiguous() && cotangent.is_contiguous()))
+                {
+                    (
+                        input.reshape((1, 1, batch * positions, columns))?,
+                        cotangent.reshape((1, 1, batch * positions, rows))?,
+                    )
+                } else {
+                    (input, cotangent)
+                };
+                let total = match order {
+                    Order::CotangentFirst => sum_of_products(&cotangent, &input)?,
+                    Order::InputFirst => sum_of_products(&input, &cotangent)?,
+                };
+                total.flatten_all()
+            }
+            Self::Rows { index, cotangent, rows } => {
+                let (batch, _, positions, width) = cotangent.dims4()?;
+                let flat = cotangent.sum(1)?.reshape((1, batch * positions, width))?;
+                let index = index.contiguous()?.reshape((1, batch * positions))?;
+                crate::tensor::add_rows(&flat, &index, *rows)?.flatten_all()
+            }
+        }
+    }
+}
+
+/// Adds up the factors of a batch.
+struct Sum<'s, 'a> {
+    sweep: &'s Sweep<'a>,
+    /// By parameter, flat.
+    total: Vec<Option<Tensor>>,
+}
+
+impl Sink for Sum<'_, '_> {
+    fn accept(&mut self, component: usize, factor: Factor) -> Result<()> {
+        let parameter = self.sweep.components()[component].parameter;
+        let own = factor.sum()?;
+        let own = match self.sweep.held(component)? {
+            None => own,
+            Some(map) => {
+                let len = self.sweep.network().parameters()[parameter].len();
+                Tensor::zeros(len, own.dtype(), own.device())?.index_add(&map, &own, 0)?
+            }
+        };
+        let slot = &mut self.total[parameter];
+        *slot = Some(match slot.take() {
+            Some(total) => (total + own)?,
+            None => own,
+        });
+        Ok(())
+    }
+}
+
+impl Sweep<'_> {
+    /// Σ over the batch of Jᵀ s for cotangents s, `[B, d, *shape]` of the output: the gradient of a
+    /// loss whose derivatives by the outputs are the cotangents. One tensor of the stored shape per
+    /// parameter of the network; `None` where it is not among those chosen or does not reach the
+    /// output.
+    pub fn gradient(&self, pass: &Pass, seeds: &Tensor) -> Result<Vec<Option<Tensor>>> {
+        let parameters = self.network().parameters();
+        let mut sink = Sum { sweep: self, total: vec![None; parameters.len()] };
+        self.reverse(pass, seeds, &mut sink)?;
+        let stored = sink.total.into_iter().zip(parameters);
+        let shaped = stored.map(|(total, parameter)| {
+            total.map(|total| total.reshape(parameter.shape.as_slice())).transpose()
+        });
+        Ok(shaped.collect::<candle_core::Result<_>>()?)
+    }
+}

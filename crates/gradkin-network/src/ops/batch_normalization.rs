@@ -1,0 +1,202 @@
+//! BatchNormalization: with stored statistics as at inference, and with those of the batch while a
+//! network is trained. Scale and bias are parameters; running statistics and epsilon are not.
+
+use candle_core::{DType, Device, Tensor};
+
+use super::{Build, Forward, Inputs, Operator, Reverse, Setup, Statistics, TrainingForm, required};
+use crate::error::{OpResult, fail};
+use crate::exchange::Party;
+use crate::tensor::{sum_axes, sum_to};
+
+pub(super) const OPERATORS: &[(&str, Build)] = &[("BatchNormalization", BatchNormalization::build)];
+
+/// `[L, C]` → `[L, 1, C, 1…]`, to meet `[L, N, C, *]`.
+fn per_channel(x: &Tensor, rank: usize) -> OpResult<Tensor> {
+    let mut shape = vec![x.dims()[0]];
+    shape.extend(channel_shape(x.dims()[1], rank));
+    Ok(x.reshape(shape)?)
+}
+
+/// The example shape `[1, C, 1…]`.
+pub(super) fn channel_shape(channels: usize, rank: usize) -> Vec<usize> {
+    let mut shape = vec![1; rank];
+    shape[1] = channels;
+    shape
+}
+
+/// y = (x − mean) / √(variance + ε) · scale + bias with one mean and variance per channel.
+#[derive(Debug)]
+struct BatchNormalization {
+    epsilon: f64,
+    momentum: f64,
+    rank: usize,
+    channels: usize,
+}
+
+impl BatchNormalization {
+    fn build(setup: &Setup) -> OpResult<Box<dyn Operator>> {
+        let shape = setup.shape(0)?;
+        if setup.attributes.int("training_mode", 0)? != 0 {
+            fail!(
+                "training_mode is on: the model was exported in training mode; export it with model.eval()"
+            );
+        }
+        if setup.attributes.int("spatial", 1)? == 0 {
+            fail!("spatial = 0 (one statistic per element) is not supported");
+        }
+        if shape.len() < 2 {
+            fail!("an input of shape {shape:?} has no channel axis");
+        }
+        for k in 1..5 {
+            if setup.shape(k)? != [shape[1]] {
+                fail!("input {k} has shape {:?}; expected [{}]", setup.shape(k)?, shape[1]);
+            }
+        }
+        let epsilon = setup.attributes.float("epsilon", 1e-5)?;
+        let momentum = setup.attributes.float("momentum", 0.9)?;
+        Ok(Box::new(Self { epsilon, momentum, rank: shape.len(), channels: shape[1] }))
+    }
+
+    /// 1 / √(variance + ε), `[L, 1, C, 1…]`.
+    fn inverse(&self, variance: &Tensor) -> OpResult<Tensor> {
+        per_channel(&(variance + self.epsilon)?.sqrt()?.recip()?, self.rank)
+    }
+
+    /// `[L, N, C, *]` → `[L, C]`.
+    fn to_channels(&self, x: &Tensor) -> OpResult<Tensor> {
+        let summed = sum_to(x, &channel_shape(self.channels, self.rank))?;
+        Ok(summed.reshape((x.dims()[0], self.channels))?)
+    }
+}
+
+impl Operator for BatchNormalization {
+    fn forward(&self, inputs: &Inputs) -> OpResult<Forward> {
+        let x = required(inputs, 0)?;
+        let scale = per_channel(required(inputs, 1)?, self.rank)?;
+        let bias = per_channel(required(inputs, 2)?, self.rank)?;
+        let mean = per_channel(required(inputs, 3)?, self.rank)?;
+        let factor = scale.broadcast_mul(&self.inverse(required(inputs, 4)?)?)?;
+        let shift = bias.broadcast_sub(&mean.broadcast_mul(&factor)?)?;
+        Ok(x.broadcast_mul(&factor)?.broadcast_add(&shift)?.into())
+    }
+
+    fn reverse(&self, sweep: &Reverse) -> OpResult<Vec<Option<Tensor>>> {
+        let cotangent = sweep.cotangent()?;
+        let inverse = self.inverse(sweep.input(4)?)?;
+        let mut result = vec![None; sweep.inputs.len()];
+        if sweep.wants(0) {
+            let scale = per_channel(sweep.input(1)?, self.rank)?;
+            result[0] = Some(sweep.times(cotangent, &scale.broadcast_mul(&inverse)?)?);
+        }
+        if sweep.wants(1) {
+            let mean = per_channel(sweep.input(3)?, self.rank)?;
+            let normal = sweep.input(0)?.broadcast_sub(&mean)?.broadcast_mul(&inverse)?;
+            result[1] = Some(self.to_channels(&sweep.times(cotangent, &normal)?)?);
+        }
+        if sweep.wants(2) {
+            result[2] = Some(self.to_channels(cotangent)?);
+        }
+        if sweep.wants(3) || sweep.wants(4) {
+            fail!("the running statistics cannot be differentiated");
+        }
+        Ok(result)
+    }
+
+    fn training(&self) -> Option<&dyn TrainingForm> {
+        Some(self)
+    }
+}
+
+/// Statistics are taken over all examples and positions of the batch, which may lie on several
+/// threads; the cotangent then passes through them as well.
+impl TrainingForm for BatchNormalization {
+    /// Saves the normalised input, 1 / deviation, mean and variance (`[C]`, f64) and their count.
+    fn forward(&self, inputs: &Inputs, party: &Party) -> OpResult<Forward> {
+        let x = required(inputs, 0)?;
+        let scale = per_channel(required(inputs, 1)?, self.rank)?;
+        let bias = per_channel(required(inputs, 2)?, self.rank)?;
+        let own = x.elem_count() / self.channels.max(1);
+        let mut sums = self.over_batch(x)?;
+        sums.push(own as f64);
+        let mut sums = party.sum(sums)?;
+        let count = sums.pop().unwrap_or(0.0);
+        if count < 2.0 {
+            fail!("a batch of one element per channel has no variance; use larger batches");
+        }
+        let mean: Vec<f64> = sums.into_iter().map(|sum| sum / count).collect();
+        let centred = x.broadcast_sub(&self.channel_tensor(&mean, x.dtype())?)?;
+        let squares = party.sum(self.over_batch(&centred.sqr()?)?)?;
+        let variance: Vec<f64> = squares.into_iter().map(|sum| sum / count).collect();
+        let inverse: Vec<f64> =
+            variance.iter().map(|v| (v + self.epsilon).sqrt().recip()).collect();
+        let inverse = self.channel_tensor(&inverse, x.dtype())?;
+        let normal = centred.broadcast_mul(&inverse)?;
+        let y = normal.broadcast_mul(&scale)?.broadcast_add(&bias)?;
+        let kept = |values: &[f64]| Tensor::from_slice(values, values.len(), &Device::Cpu);
+        let saved = vec![normal, inverse, kept(&mean)?, kept(&variance)?, kept(&[count])?];
+        Ok(Forward { outputs: vec![y], saved })
+    }
+
+    /// dx = scale / deviation · (δ − mean δ − n · mean(δ n)), n the normalised input.
+    fn reverse(&self, sweep: &Reverse, party: &Party) -> OpResult<Vec<Option<Tensor>>> {
+        if sweep.width != 1 {
+            fail!("a batch that shares its statistics can be swept for one output at a time");
+        }
+        let [normal, inverse, _, _, count] = sweep.saved else {
+            fail!("the forward step saved nothing");
+        };
+        let cotangent = sweep.cotangent()?;
+        let along = (cotangent * normal)?;
+        let mut result = vec![None; sweep.inputs.len()];
+        if sweep.wants(1) {
+            result[1] = Some(self.to_channels(&along)?);
+        }
+        if sweep.wants(2) {
+            result[2] = Some(self.to_channels(cotangent)?);
+        }
+        if sweep.wants(0) {
+            let count = count.to_vec1::<f64>()?[0];
+            let mut sums = self.over_batch(cotangent)?;
+            sums.extend(self.over_batch(&along)?);
+            let means: Vec<f64> = party.sum(sums)?.into_iter().map(|sum| sum / count).collect();
+            let (plain, along) = means.split_at(self.channels);
+            let plain = self.channel_tensor(plain, cotangent.dtype())?;
+            let along = self.channel_tensor(along, cotangent.dtype())?;
+            let back = cotangent.broadcast_sub(&plain)?;
+            let back = (back - normal.broadcast_mul(&along)?)?;
+            let scale = per_channel(sweep.input(1)?, self.rank)?;
+            result[0] = Some(back.broadcast_mul(&scale.broadcast_mul(inverse)?)?);
+        }
+        Ok(result)
+    }
+
+    fn statistics(&self, saved: &[Tensor]) -> OpResult<Statistics> {
+        let [_, _, mean, variance, count] = saved else {
+            fail!("the forward step saved nothing");
+        };
+        let count = count.to_vec1::<f64>()?[0];
+        let unbiased = |v: f64| v * count / (count - 1.0);
+        Ok(Statistics {
+            mean: mean.to_vec1()?,
+            variance: variance.to_vec1::<f64>()?.into_iter().map(unbiased).collect(),
+            momentum: self.momentum,
+            operands: [3, 4],
+        })
+    }
+}
+
+impl BatchNormalization {
+    /// The sum per channel over this part of the batch.
+    fn over_batch(&self, x: &Tensor) -> OpResult<Vec<f64>> {
+        // Positions of one image first, in the type of the data; images in double precision.
+        let axes: Vec<usize> = (3..x.rank()).collect();
+        let by_image = sum_axes(&x.contiguous()?, &axes)?.to_dtype(DType::F64)?;
+        let images = x.dims()[0] * x.dims()[1];
+        Ok(by_image.reshape((images, self.channels))?.sum(0)?.to_vec1()?)
+    }
+
+    fn channel_tensor(&self, values: &[f64], dtype: DType) -> OpResult<Tensor> {
+        let tensor = Tensor::from_slice(values, (1, values.len()), &Device::Cpu)?;
+        per_channel(&tensor.to_dtype(dtype)?, self.rank)
+    }
+}
