@@ -57,6 +57,14 @@ impl FactorShape {
         }
     }
 
+    /// Terms of the sum per example; one for a gradient written out.
+    pub fn positions(&self) -> usize {
+        match *self {
+            Self::Dense { .. } => 1,
+            Self::Outer { positions, .. } | Self::Rows { positions, .. } => positions,
+        }
+    }
+
     /// Numbers per example that the factor itself holds for `outputs` outputs.
     pub fn numbers(&self, outputs: usize) -> usize {
         match *self {

@@ -82,9 +82,28 @@ impl Sweep<'_> {
     /// parameter of the network; `None` where it is not among those chosen or does not reach the
     /// output.
     pub fn gradient(&self, pass: &Pass, seeds: &Tensor) -> Result<Vec<Option<Tensor>>> {
+        self.summed(pass, self.from_output(seeds)?, (seeds.dims()[0], seeds.dims()[1]))
+    }
+
+    /// The same from cotangents of any values, `[B, *shape]` each.
+    pub(crate) fn gradient_from(
+        &self,
+        pass: &Pass,
+        start: Vec<Option<Tensor>>,
+        batch: usize,
+    ) -> Result<Vec<Option<Tensor>>> {
+        self.summed(pass, start, (batch, 1))
+    }
+
+    fn summed(
+        &self,
+        pass: &Pass,
+        start: Vec<Option<Tensor>>,
+        size: (usize, usize),
+    ) -> Result<Vec<Option<Tensor>>> {
         let parameters = self.network().parameters();
         let mut sink = Sum { sweep: self, total: vec![None; parameters.len()] };
-        self.reverse(pass, seeds, &mut sink)?;
+        self.sweep_back(pass, start, size, &mut sink, None)?;
         let stored = sink.total.into_iter().zip(parameters);
         let shaped = stored.map(|(total, parameter)| {
             total.map(|total| total.reshape(parameter.shape.as_slice())).transpose()

@@ -25,6 +25,7 @@ mod onnx;
 mod ops;
 mod parameters;
 mod point;
+mod second;
 mod sweep;
 mod tensor;
 mod weights;
@@ -38,7 +39,9 @@ pub use onnx::{Declared, Dimension, Model};
 pub use ops::supported_operators;
 pub use parameters::{Parameter, Uncounted};
 pub use point::Point;
+pub use second::{Ascent, Record};
 pub use sweep::{BatchStatistics, Collected, Component, Sink, Sweep};
+pub use tensor::product;
 pub use weights::WeightsReport;
 
 /// The tensor library whose [`Tensor`](candle_core::Tensor) appears in factors.

@@ -18,6 +18,7 @@ use crate::forward::{InputData, Mode, Pass};
 use crate::graph::{Entries, Network};
 use crate::ops::Reverse;
 use crate::point::Point;
+use crate::second::Record;
 use crate::tensor::lead_shape;
 
 /// Takes the factors as the sweep finds them.
@@ -75,11 +76,11 @@ enum Merge {
 
 /// A place where a parameter (or a value holding its entries) enters a node.
 #[derive(Debug)]
-struct Use {
-    node: usize,
-    operand: usize,
-    value: usize,
-    shape: Option<FactorShape>,
+pub(crate) struct Use {
+    pub(crate) node: usize,
+    pub(crate) operand: usize,
+    pub(crate) value: usize,
+    pub(crate) shape: Option<FactorShape>,
     component: usize,
 }
 
@@ -100,12 +101,12 @@ struct Use {
 /// ```
 #[derive(Debug)]
 pub struct Sweep<'a> {
-    network: &'a Network,
-    output: usize,
+    pub(crate) network: &'a Network,
+    pub(crate) output: usize,
     /// Which nodes the output needs.
-    needed: Vec<bool>,
+    pub(crate) needed: Vec<bool>,
     /// Which values lie between the chosen parameters and the output.
-    wanted: Vec<bool>,
+    pub(crate) wanted: Vec<bool>,
     uses: Vec<Use>,
     components: Vec<Component>,
 }
@@ -225,7 +226,7 @@ impl<'a> Sweep<'a> {
             let wrap = |error| self.network.node_error(node, error);
             let statistics = training.statistics(&pass.saved[id]).map_err(wrap)?;
             let moments = [statistics.mean, statistics.variance];
-            for (operand, values) in statistics.operands.into_iter().zip(moments) {
+            for (operand, values) in training.statistic_operands().into_iter().zip(moments) {
                 let Some(value) = node.inputs[operand] else { continue };
                 let name = self.network.values[value].name.clone();
                 let momentum = statistics.momentum;
@@ -235,10 +236,49 @@ impl<'a> Sweep<'a> {
         Ok(found)
     }
 
+    /// The running statistics that a training pass would add to, by name, as the file has them.
+    pub fn running_statistics(&self) -> Result<BTreeMap<String, Vec<f64>>> {
+        let mut found = BTreeMap::new();
+        for (node, _) in self.network.nodes.iter().zip(&self.needed).filter(|(_, needed)| **needed)
+        {
+            let Some(training) = node.operator.training() else { continue };
+            for operand in training.statistic_operands() {
+                let Some(value) = node.inputs[operand] else { continue };
+                let value = &self.network.values[value];
+                let Some(shared) = &value.shared else { continue };
+                let numbers = shared.flatten_all()?.to_dtype(DType::F64)?.to_vec1()?;
+                found.insert(value.name.clone(), numbers);
+            }
+        }
+        Ok(found)
+    }
+
     /// Whether any operator has another form while it is trained.
     pub fn mixes_in_training(&self) -> bool {
         let needed = self.network.nodes.iter().zip(&self.needed).filter(|(_, needed)| **needed);
         needed.into_iter().any(|(node, _)| node.operator.training().is_some())
+    }
+
+    /// The uses of a component in the order in which a sweep meets them.
+    pub(crate) fn uses_backwards(&self, component: usize) -> impl Iterator<Item = &Use> {
+        // Operands with factors are met before those without, in each node.
+        let own = self.uses.iter().filter(move |leaf| leaf.component == component);
+        let mut own: Vec<&Use> = own.collect();
+        own.sort_by_key(|leaf| (std::cmp::Reverse(leaf.node), leaf.shape.is_none(), leaf.operand));
+        own.into_iter()
+    }
+
+    /// Whether the uses of a component hold different entries of it.
+    pub(crate) fn is_scattered(&self, component: usize) -> bool {
+        self.components[component].merge == Merge::Scatter
+    }
+
+    /// The stored positions of the entries of a value.
+    pub(crate) fn taken(&self, value: usize) -> Result<Option<Tensor>> {
+        Ok(match &self.entries(value)?.map {
+            Some(map) => Some(map.flatten_all()?.to_dtype(DType::I64)?),
+            None => None,
+        })
     }
 
     /// The stored positions of the entries of a component; `None` where it is all of the parameter.
@@ -278,10 +318,28 @@ impl<'a> Sweep<'a> {
     /// the sink.
     pub fn reverse(&self, pass: &Pass, seeds: &Tensor, sink: &mut dyn Sink) -> Result<()> {
         let (batch, width) = (seeds.dims()[0], seeds.dims()[1]);
+        self.sweep_back(pass, self.from_output(seeds)?, (batch, width), sink, None)
+    }
+
+    /// Cotangents by value, of which only the output has any.
+    pub(crate) fn from_output(&self, seeds: &Tensor) -> Result<Vec<Option<Tensor>>> {
+        let rows = seeds.dims()[0] * seeds.dims()[1];
+        let mut start = vec![None; self.network.values.len()];
+        start[self.output] =
+            Some(seeds.contiguous()?.reshape(lead_shape(rows, self.output_shape()))?);
+        Ok(start)
+    }
+
+    /// Sweep back from cotangents of any values, `[B·d, *shape]` each.
+    pub(crate) fn sweep_back(
+        &self,
+        pass: &Pass,
+        mut cotangents: Vec<Option<Tensor>>,
+        (batch, width): (usize, usize),
+        sink: &mut dyn Sink,
+        mut record: Option<&mut Record>,
+    ) -> Result<()> {
         let network = self.network;
-        let mut cotangents: Vec<Option<Tensor>> = vec![None; network.values.len()];
-        cotangents[self.output] =
-            Some(seeds.contiguous()?.reshape(lead_shape(batch * width, self.output_shape()))?);
         let mut pending = Pending::new(self, batch, width, sink);
         for (id, node) in network.nodes.iter().enumerate().rev() {
             if !self.needed[id] {
@@ -291,6 +349,13 @@ impl<'a> Sweep<'a> {
                 node.outputs.iter().map(|o| o.and_then(|o| cotangents[o].take())).collect();
             if back.iter().all(Option::is_none) {
                 continue;
+            }
+            if let Some(record) = &mut record {
+                for (output, back) in node.outputs.iter().zip(&back) {
+                    if let Some(output) = output {
+                        record.cotangents[*output].clone_from(back);
+                    }
+                }
             }
             let inputs: Vec<Option<&Tensor>> =
                 node.inputs.iter().map(|i| i.and_then(|i| pass.values[i].as_ref())).collect();
@@ -342,7 +407,12 @@ impl<'a> Sweep<'a> {
     }
 
     /// What the forward step saved; nodes that ran while the graph was built run again.
-    fn saved(&self, pass: &Pass, id: usize, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
+    pub(crate) fn saved(
+        &self,
+        pass: &Pass,
+        id: usize,
+        inputs: &[Option<&Tensor>],
+    ) -> Result<Vec<Tensor>> {
         let node = &self.network.nodes[id];
         if !node.shared {
             return Ok(pass.saved[id].clone());
@@ -353,7 +423,7 @@ impl<'a> Sweep<'a> {
     }
 
     /// Which operands of a node give factors, and which want a cotangent.
-    fn wishes(&self, id: usize) -> (Vec<usize>, Vec<bool>) {
+    pub(crate) fn wishes(&self, id: usize) -> (Vec<usize>, Vec<bool>) {
         let node = &self.network.nodes[id];
         let mut factored = Vec::new();
         let mut wanted = vec![false; node.inputs.len()];

@@ -40,6 +40,7 @@ mod rotation;
 mod sample;
 mod similarity;
 mod sketch;
+pub mod train;
 mod whiten;
 
 pub use averages::{Average, Averages, State};

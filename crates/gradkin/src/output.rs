@@ -46,6 +46,9 @@ pub enum Select {
     Mean,
     /// log p of one class, one number.
     LogProbability(Class),
+    /// Σ_c m_c log p_c with m one for the label and −1/(C − 1) for every other of C classes, one
+    /// number: what the paper compares on MNIST. On logits it is linear, for the m add up to zero.
+    Contrast,
     /// The loss, one number; K is then the gradient inner product of TracIn.
     Loss(Loss),
 }
@@ -167,7 +170,10 @@ impl Output {
     }
 
     pub(crate) fn needs_labels(&self) -> bool {
-        matches!(self.select, Select::LogProbability(Class::Given) | Select::Loss(_))
+        matches!(
+            self.select,
+            Select::LogProbability(Class::Given) | Select::Contrast | Select::Loss(_)
+        )
     }
 
     /// The cotangents `[B, d, *shape]` for a batch whose first example has index `start`.
@@ -201,6 +207,80 @@ impl Output {
         Ok(Tensor::from_vec(seeds, shape, &Device::Cpu)?.to_dtype(dtype)?)
     }
 
+    /// Whether the cotangents depend on the output's value.
+    pub(crate) fn seeds_depend_on_output(&self) -> bool {
+        match self.select {
+            Select::All | Select::List(_) => self.metric != Metric::Euclidean,
+            Select::Sum | Select::Mean => false,
+            Select::Contrast => self.scale == Scale::Probabilities,
+            Select::LogProbability(_) | Select::Loss(_) => true,
+        }
+    }
+
+    /// The same from `output`, the pass's output as a variable of the tensor library: cotangents that
+    /// depend on it are tracked.
+    pub(crate) fn tracked_seeds(
+        &self,
+        sweep: &Sweep,
+        pass: &Pass,
+        output: &Tensor,
+        labels: Option<&Labels>,
+    ) -> Result<Tensor> {
+        if !self.seeds_depend_on_output() {
+            return self.seeds(sweep, pass, labels, 0);
+        }
+        if matches!(self.select, Select::All | Select::List(_)) {
+            return Err(Error::Usage(
+                "the Fisher metric cannot be enforced; leave --metric out".into(),
+            ));
+        }
+        let (batch, count) = (pass.batch(), self.rows.len());
+        let mut picked = vec![0.0; count * self.elements];
+        for (row, parts) in self.rows.iter().enumerate() {
+            parts.iter().for_each(|(e, w)| picked[row * self.elements + e] += w);
+        }
+        let picked = Tensor::from_vec(picked, (count, self.elements), &Device::Cpu)?;
+        let picked = picked.to_dtype(output.dtype())?;
+        let z = output.reshape((batch, self.elements))?.matmul(&picked.t()?)?;
+        let values: Vec<f64> =
+            z.flatten_all()?.to_dtype(gradkin_network::candle_core::DType::F64)?.to_vec1()?;
+        let mut wanted = Vec::with_capacity(batch * count);
+        for (b, z) in values.chunks_exact(count).enumerate() {
+            wanted.extend(match &self.select {
+                Select::Loss(Loss::Squared) => target(labels, b, count)?,
+                select => {
+                    let class = match select {
+                        Select::LogProbability(Class::Predicted) => largest(z),
+                        _ => class_label(labels, b, count)?,
+                    };
+                    let others = match select {
+                        Select::Contrast => -1.0 / (count as f64 - 1.0).max(1.0),
+                        _ => 0.0,
+                    };
+                    (0..count).map(|c| if c == class { 1.0 } else { others }).collect()
+                }
+            });
+        }
+        let wanted = Tensor::from_vec(wanted, (batch, count), &Device::Cpu)?;
+        let wanted = wanted.to_dtype(output.dtype())?;
+        let rows = match &self.select {
+            Select::Loss(Loss::Squared) => (z - wanted)?,
+            select => {
+                let gradient = if self.scale == Scale::Probabilities {
+                    (wanted / z)?
+                } else {
+                    let top = z.max_keepdim(1)?.detach();
+                    let exp = z.broadcast_sub(&top)?.exp()?;
+                    (wanted - exp.broadcast_div(&exp.sum_keepdim(1)?)?)?
+                };
+                if matches!(select, Select::Loss(_)) { gradient.neg()? } else { gradient }
+            }
+        };
+        let mut shape = vec![batch, 1];
+        shape.extend(&self.shape);
+        Ok(rows.matmul(&picked)?.reshape(shape)?)
+    }
+
     /// A(z): one row of d₀ weights per compared output.
     fn derivative(
         &self,
@@ -221,6 +301,17 @@ impl Output {
                     Class::Given => class_label(labels, example, z.len())?,
                 };
                 vec![self.log_probability(z, class)]
+            }
+            Select::Contrast => {
+                let class = class_label(labels, example, z.len())?;
+                let others = -1.0 / (z.len() as f64 - 1.0).max(1.0);
+                let weight = |c: usize| if c == class { 1.0 } else { others };
+                let on_probabilities = self.scale == Scale::Probabilities;
+                let own = |c: usize| match on_probabilities {
+                    true => weight(c) / z[c].max(f64::MIN_POSITIVE),
+                    false => weight(c),
+                };
+                vec![(0..z.len()).map(own).collect()]
             }
             Select::Loss(Loss::CrossEntropy) => {
                 let class = class_label(labels, example, z.len())?;

@@ -3,6 +3,7 @@
 use candle_core::{Result, Tensor};
 
 use super::elementwise::{Elementwise, Function, Slope};
+use super::second::{Ascended, Second, plus};
 use super::{Build, Forward, Inputs, Operator, Reverse, Setup, required};
 use crate::error::{OpResult, fail};
 use crate::tensor::{broadcast_shape, example_shape, expand_to, sum_to};
@@ -117,7 +118,9 @@ fn unary(
 ) -> OpResult<Box<dyn Operator>> {
     let read = |(name, default): &(&str, f64)| setup.attributes.float(name, *default);
     let numbers = numbers.iter().map(read).collect::<OpResult<Vec<f64>>>()?;
-    Ok(Box::new(Elementwise { name: "activation", numbers, f, df: Some(df) }))
+    let straight =
+        matches!(setup.operator, "Relu" | "LeakyRelu" | "ThresholdedRelu" | "HardSigmoid");
+    Ok(Box::new(Elementwise { name: "activation", numbers, f, df: Some(df), straight }))
 }
 
 /// One where the condition holds and zero elsewhere, in the type of `x`.
@@ -235,5 +238,36 @@ impl Operator for PRelu {
             result[1] = Some(sum_to(&sweep.times(cotangent, &negative)?, sweep.shape(1)?)?);
         }
         Ok(result)
+    }
+
+    /// Of x̄ = s ȳ and the slope's own Σ ȳ min(x, 0), s one or the slope.
+    fn second(&self, second: &Second) -> OpResult<Option<Ascended>> {
+        let sweep = &second.reverse;
+        let (x, slope) = (sweep.input(0)?, sweep.input(1)?);
+        let cotangent = sweep.cotangent()?;
+        let lead = x.dims()[0].max(slope.dims()[0]);
+        let shape = example_shape(x);
+        let negative = mask(x, |x| x.le(0.0))?;
+        let mut by_cotangent = None;
+        let mut by_slope = None;
+        let mut by_input = None;
+        if let Some(adjoint) = second.adjoint(0) {
+            let full = expand_to(slope, lead, shape)?.contiguous()?;
+            let ones = full.ones_like()?;
+            let positive = expand_to(&x.gt(0.0)?, lead, shape)?.contiguous()?;
+            let derivative = positive.where_cond(&ones, &full)?;
+            by_cotangent = Some(sweep.times(adjoint, &derivative)?);
+            let moved = sweep.times(&(adjoint * cotangent)?, &negative)?;
+            let own = sum_to(&moved, example_shape(slope))?;
+            by_slope = Some(own.sum_keepdim(0)?);
+        }
+        if let Some(adjoint) = second.adjoint(1) {
+            let adjoint = expand_to(adjoint, sweep.batch * sweep.width, shape)?.contiguous()?;
+            let below = x.minimum(&x.zeros_like()?)?;
+            by_cotangent = plus(by_cotangent, Some(sweep.times(&adjoint, &below)?))?;
+            let moved = sweep.times(&(adjoint * cotangent)?, &negative)?;
+            by_input = Some(sweep.by_example(&moved)?.sum(1)?);
+        }
+        Ok(Some(Ascended { cotangents: vec![by_cotangent], inputs: vec![by_input, by_slope] }))
     }
 }

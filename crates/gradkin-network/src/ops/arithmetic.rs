@@ -58,7 +58,7 @@ pub(super) const OPERATORS: &[(&str, Build)] = &[
 ];
 
 fn unary(name: &'static str, f: Function, df: Option<Slope>) -> OpResult<Box<dyn Operator>> {
-    Ok(Box::new(Elementwise { name, numbers: Vec::new(), f, df }))
+    Ok(Box::new(Elementwise { name, numbers: Vec::new(), f, df, straight: false }))
 }
 
 /// Which infinities count is up to two attributes.
@@ -71,7 +71,7 @@ fn is_infinite(setup: &Setup) -> OpResult<Box<dyn Operator>> {
         let negative = (x.eq(f64::NEG_INFINITY)?.to_dtype(x.dtype())? * n[1])?;
         (positive + negative)?.ne(0.0)
     };
-    Ok(Box::new(Elementwise { name: "IsInf", numbers, f, df: None }))
+    Ok(Box::new(Elementwise { name: "IsInf", numbers, f, df: None, straight: false }))
 }
 
 fn cosh(x: &Tensor) -> Result<Tensor> {
@@ -254,6 +254,10 @@ impl Operator for Binary {
         }
         Ok(result)
     }
+
+    fn is_linear(&self) -> bool {
+        matches!(self.kind, Kind::Add | Kind::Sub)
+    }
 }
 
 /// a^b; the common whole and half exponents exactly and for negative a, which exp(b log a) is not.
@@ -384,6 +388,10 @@ impl Operator for Variadic {
             }
         }
         Ok(result)
+    }
+
+    fn is_linear(&self) -> bool {
+        matches!(self.fold, Fold::Sum | Fold::Mean)
     }
 }
 

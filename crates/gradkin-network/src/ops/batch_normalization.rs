@@ -170,6 +170,10 @@ impl TrainingForm for BatchNormalization {
         Ok(result)
     }
 
+    fn statistic_operands(&self) -> [usize; 2] {
+        [3, 4]
+    }
+
     fn statistics(&self, saved: &[Tensor]) -> OpResult<Statistics> {
         let [_, _, mean, variance, count] = saved else {
             fail!("the forward step saved nothing");
@@ -180,7 +184,6 @@ impl TrainingForm for BatchNormalization {
             mean: mean.to_vec1()?,
             variance: variance.to_vec1::<f64>()?.into_iter().map(unbiased).collect(),
             momentum: self.momentum,
-            operands: [3, 4],
         })
     }
 }

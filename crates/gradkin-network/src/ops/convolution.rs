@@ -5,11 +5,13 @@
 
 use candle_core::Tensor;
 
+use super::second::{Ascended, Second, plus};
 use super::{Build, Forward, Inputs, Operator, Reverse, Setup, required};
 use crate::error::{OpResult, fail};
 use crate::factor::{Factor, FactorShape, Order};
 use crate::tensor::{
-    Axis, Fold, Padding, Unfold, Window, checked_count, countable, lead_shape, matmul, sum_axes,
+    Axis, Fold, Padding, Unfold, Window, checked_count, countable, lead_shape, matmul,
+    shared_product, sum_axes, sum_of_products,
 };
 
 pub(super) const OPERATORS: &[(&str, Build)] = &[
@@ -144,8 +146,8 @@ impl Convolution {
         let (_, r, _) = weight.dims3()?;
         if groups == 1 {
             let columns = columns.reshape((images, inner, positions))?;
-            let weight = weight.broadcast_as((images, r, inner))?;
-            return Ok(matmul(&weight, &columns)?.reshape((images, 1, r, positions))?);
+            let product = shared_product(&weight.squeeze(0)?, &columns)?;
+            return Ok(product.reshape((images, 1, r, positions))?);
         }
         if inner == 1 || r == 1 {
             return self.thin(weight, columns);
@@ -235,6 +237,52 @@ impl Operator for Convolution {
             result[2] = Some(summed.reshape((rows, self.out_shape[1]))?);
         }
         Ok(result)
+    }
+
+    /// Of x̄ = fold(Wᵀ ȳ), the factors unfold(x) and ȳ, and the bias's Σ ȳ.
+    fn second(&self, second: &Second) -> OpResult<Option<Ascended>> {
+        let sweep = &second.reverse;
+        if self.direction == Direction::Transposed
+            || self.images != 1
+            || second.adjoint(1).is_some()
+        {
+            return Ok(None);
+        }
+        let rows = sweep.batch * sweep.width;
+        let out = lead_shape(rows, &self.out_shape);
+        let mut by_cotangent = None;
+        let mut inputs = vec![None; second.operands()];
+        if let Some(adjoint) = second.adjoint(0) {
+            let columns = self.unfold(&adjoint.contiguous()?, rows, self.in_channels)?;
+            let w = self.weight(sweep.input(1)?)?;
+            by_cotangent = Some(self.apply(&w, &columns)?.reshape(out.as_slice())?);
+            let dy = self.by_group(&sweep.cotangent()?.contiguous()?, rows, self.channels)?;
+            let by_weight = sum_of_products(&dy.transpose(2, 3)?, &columns.transpose(2, 3)?)?;
+            inputs[1] = Some(by_weight.reshape(sweep.input(1)?.shape())?);
+        }
+        match second.factor(1) {
+            Some(Factor::Outer { input, cotangent, .. }) => {
+                let own = cotangent.transpose(3, 4)?.contiguous()?.reshape(out.as_slice())?;
+                by_cotangent = plus(by_cotangent, Some(own))?;
+                if sweep.wants(0) {
+                    let columns = input.transpose(2, 3)?.contiguous()?;
+                    let shape = sweep.input(0)?.shape();
+                    inputs[0] = Some(self.fold(&columns)?.reshape(shape)?);
+                }
+            }
+            Some(_) => return Ok(None),
+            None => {}
+        }
+        if let Some(adjoint) = second.adjoint(2) {
+            let mut shape = vec![1; self.out_shape.len() + 1];
+            (shape[0], shape[2]) = (rows, self.out_shape[1]);
+            let spread = adjoint.reshape(shape)?;
+            by_cotangent = Some(match by_cotangent {
+                Some(sum) => sum.broadcast_add(&spread)?,
+                None => spread.broadcast_as(out)?.contiguous()?,
+            });
+        }
+        Ok(Some(Ascended { cotangents: vec![by_cotangent], inputs }))
     }
 
     fn factor_shape(&self, operand: usize) -> Option<FactorShape> {

@@ -2,6 +2,7 @@
 
 use candle_core::Tensor;
 
+use super::second::{Ascended, Second};
 use super::{Forward, Inputs, Operator, Reverse, required};
 use crate::error::OpResult;
 
@@ -17,6 +18,8 @@ pub(super) struct Elementwise {
     pub(super) f: Function,
     /// f'(x) from x and y; `None` where f is flat almost everywhere (Sign, Floor …).
     pub(super) df: Option<Slope>,
+    /// Whether f consists of straight pieces.
+    pub(super) straight: bool,
 }
 
 impl std::fmt::Debug for Elementwise {
@@ -36,5 +39,16 @@ impl Operator for Elementwise {
         };
         let slope = df(sweep.input(0)?, &sweep.outputs[0], &self.numbers)?;
         Ok(vec![Some(sweep.times(sweep.cotangent()?, &slope)?)])
+    }
+
+    /// Where f consists of straight pieces its slope does not move with x.
+    fn second(&self, second: &Second) -> OpResult<Option<Ascended>> {
+        let (Some(df), true) = (self.df, self.straight) else { return Ok(None) };
+        let Some(adjoint) = second.adjoint(0) else {
+            return Ok(Some(Ascended::through(None, 1)));
+        };
+        let reverse = &second.reverse;
+        let slope = df(reverse.input(0)?, &reverse.outputs[0], &self.numbers)?;
+        Ok(Some(Ascended::through(Some(reverse.times(adjoint, &slope)?), 1)))
     }
 }

@@ -2,9 +2,11 @@
 
 use candle_core::Tensor;
 
+use super::second::{Ascended, Second, plus};
 use super::{Build, Forward, Inputs, Operator, Reverse, Setup, required};
 use crate::error::{OpResult, fail};
 use crate::factor::{Factor, FactorShape, Order};
+use crate::tensor::sum_of_products;
 use crate::tensor::{broadcast_shape, checked_count, example_shape, lead_shape, matmul, sum_to};
 
 pub(super) const OPERATORS: &[(&str, Build)] =
@@ -226,6 +228,41 @@ impl Operator for MatMul {
             Ok(Factor::Outer { input, cotangent, order: Order::CotangentFirst })
         }
     }
+
+    /// Of x̄ = ȳ bᵀ and the factors x and ȳ, where b is one matrix for all examples.
+    fn second(&self, second: &Second) -> OpResult<Option<Ascended>> {
+        let sweep = &second.reverse;
+        if !self.plain_b() || self.shared[0] || second.adjoint(1).is_some() {
+            return Ok(None);
+        }
+        let (m, k, n) = (self.rows(), self.inner(), self.columns());
+        let rows = sweep.batch * sweep.width;
+        let positions = rows * self.batches() * m;
+        let out = lead_shape(rows, &self.out);
+        let mut by_cotangent = None;
+        let mut inputs = vec![None; second.operands()];
+        if let Some(adjoint) = second.adjoint(0) {
+            let adjoint = adjoint.contiguous()?.reshape((positions, k))?;
+            let b = self.matrix(sweep.input(1)?)?;
+            by_cotangent = Some(matmul(&adjoint, &b)?.reshape(out.as_slice())?);
+            let dy = sweep.cotangent()?.contiguous()?.reshape((1, 1, positions, n))?;
+            let own = sum_of_products(&adjoint.reshape((1, 1, positions, k))?, &dy)?;
+            inputs[1] = Some(own.reshape(lead_shape(1, sweep.shape(1)?))?);
+        }
+        match second.factor(1) {
+            Some(Factor::Outer { input, cotangent, .. }) => {
+                let own = cotangent.contiguous()?.reshape(out)?;
+                by_cotangent = plus(by_cotangent, Some(own))?;
+                if sweep.wants(0) {
+                    let shape = lead_shape(sweep.batch, sweep.shape(0)?);
+                    inputs[0] = Some(input.contiguous()?.reshape(shape)?);
+                }
+            }
+            Some(_) => return Ok(None),
+            None => {}
+        }
+        Ok(Some(Ascended { cotangents: vec![by_cotangent], inputs }))
+    }
 }
 
 /// y = alpha · op(a) · op(b) + beta · c, op transposing where asked.
@@ -342,6 +379,42 @@ impl Operator for Gemm {
             }
             other => other,
         })
+    }
+
+    fn second(&self, second: &Second) -> OpResult<Option<Ascended>> {
+        if self.alpha != 1.0 || self.beta != 1.0 || self.transpose[0] {
+            return Ok(None);
+        }
+        let sweep = &second.reverse;
+        let b = self.oriented(sweep.input(1)?, 1)?;
+        let inner = Reverse {
+            inputs: &[sweep.inputs[0], Some(&b)],
+            outputs: sweep.outputs,
+            saved: &[],
+            cotangents: sweep.cotangents,
+            wanted: &sweep.wanted[..2],
+            batch: sweep.batch,
+            width: sweep.width,
+            memo: Default::default(),
+        };
+        let without_bias = Second {
+            reverse: inner,
+            adjoints: &second.adjoints[..2],
+            factors: &second.factors[..2],
+        };
+        let Some(mut found) = self.product.second(&without_bias)? else { return Ok(None) };
+        found.inputs.resize(second.operands(), None);
+        if let Some(by_weight) = found.inputs[1].take() {
+            found.inputs[1] =
+                Some(if self.transpose[1] { by_weight.transpose(1, 2)? } else { by_weight });
+        }
+        if let Some(adjoint) = second.adjoint(2) {
+            let rows = sweep.batch * sweep.width;
+            let spread = crate::tensor::expand_to(adjoint, rows, &self.product.out)?;
+            let sum = found.cotangents.pop().flatten();
+            found.cotangents = vec![plus(sum, Some(spread.contiguous()?))?];
+        }
+        Ok(Some(found))
     }
 }
 

@@ -34,8 +34,11 @@ mod reduction;
 mod resize;
 mod rotary;
 mod scatter;
+mod second;
 mod shape;
 mod softmax;
+
+pub(crate) use second::{Second, ascend};
 
 use std::cell::OnceCell;
 use std::fmt::Debug;
@@ -47,6 +50,7 @@ use crate::exchange::Party;
 use crate::factor::{Factor, FactorShape};
 use crate::onnx::{Attributes, Width};
 use crate::tensor;
+use second::Ascended;
 
 /// What a forward step leaves behind.
 pub(crate) struct Forward {
@@ -92,6 +96,17 @@ pub(crate) trait Operator: Debug + Send + Sync {
         fail!("input {operand} has no factor")
     }
 
+    /// Whether outputs are a linear function of the float inputs, all of them together.
+    fn is_linear(&self) -> bool {
+        self.moves_entries()
+    }
+
+    /// The derivative of the reverse rule and the factors, where the operator has a faster way to it
+    /// than the tape; see [`second`].
+    fn second(&self, _second: &Second) -> OpResult<Option<Ascended>> {
+        Ok(None)
+    }
+
     /// The form that the operator has while it is trained, where that is another one.
     fn training(&self) -> Option<&dyn TrainingForm> {
         None
@@ -126,6 +141,9 @@ pub(crate) trait TrainingForm {
     /// Cotangents of the wanted inputs, for one output (d = 1).
     fn reverse(&self, sweep: &Reverse, party: &Party) -> OpResult<Vec<Option<Tensor>>>;
 
+    /// Which operands hold the running mean and variance.
+    fn statistic_operands(&self) -> [usize; 2];
+
     /// What the batch says of running statistics, from what the forward step saved.
     fn statistics(&self, saved: &[Tensor]) -> OpResult<Statistics>;
 }
@@ -138,8 +156,6 @@ pub(crate) struct Statistics {
     pub(crate) variance: Vec<f64>,
     /// The weight that the running statistics keep.
     pub(crate) momentum: f64,
-    /// Which operands hold the running mean and variance.
-    pub(crate) operands: [usize; 2],
 }
 
 /// What a reverse rule works with.

@@ -2,6 +2,7 @@
 
 use candle_core::{DType, Tensor};
 
+use super::second::{Ascended, Second};
 use super::{Build, Forward, Inputs, Operator, Reverse, Setup, required};
 use crate::error::{OpResult, fail};
 use crate::tensor::{
@@ -125,6 +126,21 @@ impl Operator for MaxPool {
         let back = spread_max(&cotangent, &at, self.geometry.window.in_count())?;
         Ok(vec![Some(back.reshape(lead_shape(rows, sweep.shape(0)?))?)])
     }
+
+    /// Cotangents were sent to where the maxima are; their derivatives are fetched from there.
+    fn second(&self, second: &Second) -> OpResult<Option<Ascended>> {
+        let Some(adjoint) = second.adjoint(0) else {
+            return Ok(Some(Ascended::through(None, 1)));
+        };
+        let (batch, width) = (second.reverse.batch, second.reverse.width);
+        let (planes, out) = (self.geometry.planes, self.geometry.window.out_count());
+        let at = with_rank(&second.reverse.saved[0], 2)?.unsqueeze(1)?;
+        let at = at.broadcast_as((batch, width, planes, out))?.contiguous()?;
+        let size = self.geometry.window.in_count();
+        let adjoint = adjoint.contiguous()?.reshape((batch, width, planes, size))?;
+        let picked = self.geometry.finish(&adjoint.gather(&at, 3)?, batch * width)?;
+        Ok(Some(Ascended::through(Some(picked), 1)))
+    }
 }
 
 /// The mean of every window, padding counted or not.
@@ -184,5 +200,9 @@ impl Operator for AveragePool {
         let columns = share.broadcast_as((shape.0, window.kernel_count(), shape.2))?;
         let back = Fold(window.clone()).apply(&columns)?;
         Ok(vec![Some(back.reshape(lead_shape(rows, sweep.shape(0)?))?)])
+    }
+
+    fn is_linear(&self) -> bool {
+        true
     }
 }

@@ -214,6 +214,10 @@ impl Operator for Reduce {
         result[0] = Some(back);
         Ok(result)
     }
+
+    fn is_linear(&self) -> bool {
+        matches!(self.kind, Kind::Sum | Kind::Mean)
+    }
 }
 
 /// ArgMax and ArgMin: positions, through which no gradient flows.

@@ -387,6 +387,10 @@ impl Operator for Concat {
         }
         Ok(result)
     }
+
+    fn is_linear(&self) -> bool {
+        true
+    }
 }
 
 /// More parts than any network splits an axis into.

@@ -8,8 +8,20 @@ use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, WithDTyp
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
 
-/// `a · b` over the last two axes; the axes before them must be equal.
-pub(crate) fn product(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+/// `a · b` over the last two axes, on the calling thread; the axes before them must be equal.
+///
+/// The tensor library's own product splits its work over threads, which small products and callers
+/// that are parallel already lose by. It is differentiated like any operation of that library.
+///
+/// ```
+/// # fn main() -> Result<(), candle_core::Error> {
+/// use gradkin_network::candle_core::{self, Device, Tensor};
+/// let a = Tensor::new(&[[1f32, 2.0]], &Device::Cpu)?;
+/// let b = Tensor::new(&[[3f32], [4.0]], &Device::Cpu)?;
+/// assert_eq!(gradkin_network::product(&a, &b)?.to_vec2::<f32>()?, [[11.0]]);
+/// # Ok(()) }
+/// ```
+pub fn product(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     strided(a)?.apply_op2(&strided(b)?, Product)
 }
 
@@ -69,6 +81,60 @@ impl CustomOp2 for Product {
         let left = product(grad, &b.transpose(last - 1, last)?)?;
         let right = product(&a.transpose(last - 1, last)?, grad)?;
         Ok((Some(left), Some(right)))
+    }
+}
+
+/// One matrix `w` `[r, c]` times each of `x` `[L, c, n]`: `[L, r, n]`.
+///
+/// The same as a product with `w` repeated L times, but for its derivative by `w`, which is added up
+/// on the spot instead of being written out for every x.
+pub(crate) fn shared_product(w: &Tensor, x: &Tensor) -> Result<Tensor> {
+    strided(w)?.apply_op2(&strided(x)?, SharedProduct)
+}
+
+struct SharedProduct;
+
+impl CustomOp2 for SharedProduct {
+    fn name(&self) -> &'static str {
+        "shared-product"
+    }
+
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (r, c) = l1.shape().dims2()?;
+        let (lead, inner, n) = l2.shape().dims3()?;
+        if c != inner {
+            candle_core::bail!("shapes {:?} and {:?} do not multiply", l1.shape(), l2.shape());
+        }
+        let repeated = l1.broadcast_as((lead, r, c))?;
+        let storage = match (s1, s2) {
+            (CpuStorage::F32(a), CpuStorage::F32(b)) => {
+                CpuStorage::F32(multiply(a, &repeated, b, l2))
+            }
+            (CpuStorage::F64(a), CpuStorage::F64(b)) => {
+                CpuStorage::F64(multiply(a, &repeated, b, l2))
+            }
+            _ => candle_core::bail!("a product of {:?} and {:?}", s1.dtype(), s2.dtype()),
+        };
+        Ok((storage, (lead, r, n).into()))
+    }
+
+    fn bwd(
+        &self,
+        w: &Tensor,
+        x: &Tensor,
+        _res: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        // Σ_l grad_l · x_lᵀ, rows being the positions n.
+        let (rows, columns) = (grad.t()?.unsqueeze(1)?, x.t()?.unsqueeze(1)?);
+        let left = sum_of_products(&rows, &columns)?.squeeze(0)?;
+        Ok((Some(left), Some(shared_product(&w.t()?, grad)?)))
     }
 }
 
@@ -199,6 +265,21 @@ mod tests {
         let turned = a.transpose(2, 3)?.contiguous()?.transpose(2, 3)?;
         let gap = (product(&turned, &b)? - wanted)?.abs()?.max_all()?.to_scalar::<f64>()?;
         assert!(gap < 1e-13);
+        Ok(())
+    }
+
+    #[test]
+    fn a_shared_factor_is_a_repeated_one() -> Result<()> {
+        let w = Var::randn(0f64, 1.0, (3, 4), &Device::Cpu)?;
+        let x = Var::randn(0f64, 1.0, (5, 4, 6), &Device::Cpu)?;
+        let ours = shared_product(&w, &x)?.sqr()?.sum_all()?.backward()?;
+        let theirs = w.broadcast_left(5)?.matmul(&x)?.sqr()?.sum_all()?.backward()?;
+        for x in [&w, &x] {
+            let (Some(x), Some(y)) = (ours.get(x), theirs.get(x)) else {
+                candle_core::bail!("no gradient")
+            };
+            assert!((x - y)?.abs()?.max_all()?.to_scalar::<f64>()? < 1e-12);
+        }
         Ok(())
     }
 

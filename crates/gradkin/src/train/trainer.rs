@@ -1,0 +1,550 @@
+//! One training step after another.
+
+use std::collections::BTreeMap;
+
+use gradkin_network::candle_core::{DType, Device, Tensor};
+use gradkin_network::{BatchStatistics, InputData, Network, Party, Pass, Point, Sweep};
+use regex::Regex;
+
+use super::enforce::{Enforcement, term};
+use super::objective::{Objective, Tally};
+use super::optimizer::{Held, Move, Optimizer};
+use super::set::{Batch, Targets, TrainingSet};
+use crate::error::{Error, Result};
+use crate::examples::Labels;
+use crate::output::{Output, OutputChoice};
+
+/// How a network is trained.
+#[derive(Debug, Clone)]
+pub struct TrainerSettings {
+    /// The output that meets the targets; the first by default. Where it ends in a Softmax, the
+    /// logits that enter it are trained.
+    pub output: Option<String>,
+    /// What is minimised.
+    pub objective: Objective,
+    /// How the parameters move.
+    pub optimizer: Optimizer,
+    /// Weight decay.
+    pub decay: f64,
+    /// The longest gradient; longer ones are shortened to it.
+    pub clip: Option<f64>,
+    /// Which parameters move, by name; all by default.
+    pub parameters: Option<Regex>,
+    /// Which examples are made alike, if any.
+    pub enforcement: Option<Enforcement>,
+    /// Threads that share each batch. Results are the same bit by bit for the same number.
+    pub threads: usize,
+}
+
+impl Default for TrainerSettings {
+    fn default() -> Self {
+        Self {
+            output: None,
+            objective: Objective::CrossEntropy,
+            optimizer: Optimizer::adam(),
+            decay: 0.0,
+            clip: None,
+            parameters: None,
+            enforcement: None,
+            threads: rayon::current_num_threads(),
+        }
+    }
+}
+
+/// What a step did.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StepReport {
+    /// Loss and metric over the batch, before the step.
+    pub tally: Tally,
+    /// The mean over groups of 1 − k̄, where similarity is enforced and the batch had groups.
+    pub dissimilarity: Option<f64>,
+    /// Length of the gradient.
+    pub gradient: f64,
+}
+
+/// Everything that goes on from one step to the next.
+#[derive(Debug, Clone, PartialEq)]
+pub struct State {
+    /// Steps done.
+    pub steps: u64,
+    /// Values of the parameters, in the order of the network's.
+    pub values: Vec<Vec<f64>>,
+    /// The optimizer's first memory of each (momentum, mean gradient).
+    pub first: Vec<Vec<f64>>,
+    /// Its second (mean squared gradient).
+    pub second: Vec<Vec<f64>>,
+    /// Running statistics of normalisations, by name.
+    pub statistics: BTreeMap<String, Vec<f64>>,
+}
+
+/// A network that is being trained.
+///
+/// ```no_run
+/// # fn main() -> Result<(), gradkin::Error> {
+/// use gradkin::network::{Model, Network, Options};
+/// use gradkin::train::{Labelled, Trainer, TrainerSettings, TrainingSet};
+/// let network = Network::new(&Model::open("model.onnx")?, &Options::default())?;
+/// let examples = gradkin::InMemory::new(vec![0.0; 100 * 784], 784);
+/// let labels = gradkin::Labels::Classes(vec![3; 100]);
+/// let set = Labelled::new(&examples, &labels, None)?;
+/// let mut trainer = Trainer::new(&network, TrainerSettings::default())?;
+/// let report = trainer.step(&set.batch(&[5, 17, 80], 0)?, 1e-3)?;
+/// println!("{}", report.tally.mean_loss());
+/// # Ok(()) }
+/// ```
+#[derive(Debug)]
+pub struct Trainer<'a> {
+    network: &'a Network,
+    sweep: Sweep<'a>,
+    settings: TrainerSettings,
+    term: Option<Enforced<'a>>,
+    held: Held,
+    shapes: Vec<Vec<usize>>,
+    statistics: BTreeMap<String, Vec<f64>>,
+    /// The network at the present values.
+    point: Point,
+    steps: u64,
+    /// Whether a batch is normalised as a whole.
+    mixes: bool,
+}
+
+/// The similarity term at work.
+#[derive(Debug)]
+struct Enforced<'a> {
+    sweep: Sweep<'a>,
+    output: Output,
+    lambda: f64,
+    /// Whether the loss looks at the same output.
+    shared: bool,
+}
+
+/// What one thread found out.
+struct Part {
+    tally: Tally,
+    gradients: Vec<Option<Tensor>>,
+    statistics: Vec<BatchStatistics>,
+    dissimilarity: f64,
+}
+
+/// The whole batch, as each part needs to know it.
+#[derive(Clone, Copy)]
+struct Whole {
+    weight: f64,
+    groups: usize,
+}
+
+impl<'a> Trainer<'a> {
+    /// Start from the network's own values.
+    ///
+    /// # Errors
+    /// Where the output or the pattern of parameters does not fit the network.
+    pub fn new(network: &'a Network, settings: TrainerSettings) -> Result<Self> {
+        let chosen = settings.parameters.as_ref().map(|pattern| network.select(pattern));
+        if chosen.as_ref().is_some_and(|flags| !flags.contains(&true)) {
+            return Err(Error::Usage("no parameter of the network has such a name".into()));
+        }
+        let output = trained_output(network, settings.output.as_deref());
+        let sweep = Sweep::new(network, output.as_deref(), chosen.as_deref())?;
+        if sweep.components().is_empty() {
+            return Err(Error::Usage(format!("no parameter reaches `{}`", sweep.output_name())));
+        }
+        let term = match &settings.enforcement {
+            None => None,
+            Some(enforcement) => {
+                let wanted = &enforcement.output;
+                let name = wanted.name.clone().or(output);
+                let own = Sweep::new(network, name.as_deref(), chosen.as_deref())?;
+                let shared = own.output_name() == sweep.output_name();
+                let choice = OutputChoice { name, ..wanted.clone() };
+                let output = Output::new(&choice, &own)?;
+                Some(Enforced { sweep: own, output, lambda: enforcement.lambda, shared })
+            }
+        };
+        let values = network.parameter_values()?;
+        let held = Held::new(&values)?;
+        let shapes = network.parameters().iter().map(|p| p.shape.clone()).collect();
+        let point = network.point(&values)?;
+        let mixes = sweep.mixes_in_training();
+        let statistics = if mixes { sweep.running_statistics()? } else { BTreeMap::new() };
+        Ok(Self {
+            network,
+            sweep,
+            settings,
+            term,
+            held,
+            shapes,
+            statistics,
+            point,
+            steps: 0,
+            mixes,
+        })
+    }
+
+    /// The network being trained.
+    pub fn network(&self) -> &'a Network {
+        self.network
+    }
+
+    /// How it is trained.
+    pub fn settings(&self) -> &TrainerSettings {
+        &self.settings
+    }
+
+    /// The network at its present values.
+    pub fn point(&self) -> &Point {
+        &self.point
+    }
+
+    /// Steps done.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// Move the parameters once, with learning rate `rate`.
+    ///
+    /// # Errors
+    /// Where the batch does not fit the network, and where the loss is no longer finite.
+    pub fn step(&mut self, batch: &Batch, rate: f64) -> Result<StepReport> {
+        let width: usize = self.sweep.output_shape().iter().product();
+        let objective = self.settings.objective;
+        let groups = if self.term.is_some() { batch.groups.as_slice() } else { &[] };
+        let whole = Whole {
+            weight: objective.total_weight(batch.size, width, batch.weights.as_deref()),
+            groups: groups.iter().filter(|group| group.len() > 1).count(),
+        };
+        if whole.weight.is_nan() || whole.weight <= 0.0 {
+            return Err(Error::Usage("no example of the batch has any weight".into()));
+        }
+        let shares = shares(batch, groups, self.settings.threads);
+        let parts = self.run(&shares, whole)?;
+        let mut report = StepReport { tally: Tally::default(), dissimilarity: None, gradient: 0.0 };
+        let mut gradients: Vec<Option<Tensor>> = vec![None; self.shapes.len()];
+        let mut dissimilarity = 0.0;
+        for part in &parts {
+            report.tally.add(&part.tally);
+            dissimilarity += part.dissimilarity;
+            add_all(&mut gradients, &part.gradients)?;
+        }
+        report.dissimilarity = (whole.groups > 0).then_some(dissimilarity);
+        if !report.tally.loss.is_finite() {
+            return Err(Error::Usage(format!(
+                "the loss is {} at step {}; try a smaller learning rate (--lr) or --clip",
+                report.tally.loss,
+                self.steps + 1
+            )));
+        }
+        report.gradient = length(&gradients)?;
+        if !report.gradient.is_finite() {
+            return Err(Error::Usage(format!(
+                "the gradient is not finite at step {}; try a smaller learning rate (--lr) or --clip",
+                self.steps + 1
+            )));
+        }
+        let scale = match self.settings.clip {
+            Some(longest) if report.gradient > longest => longest / report.gradient,
+            _ => 1.0,
+        };
+        self.steps += 1;
+        let by = Move {
+            optimizer: self.settings.optimizer,
+            rate,
+            decay: self.settings.decay,
+            count: self.steps,
+        };
+        self.held.follow(&gradients, scale, by)?;
+        for own in &parts[0].statistics {
+            if let Some(running) = self.statistics.get_mut(&own.name) {
+                for (running, batch) in running.iter_mut().zip(&own.values) {
+                    *running = own.momentum * *running + (1.0 - own.momentum) * batch;
+                }
+            }
+        }
+        self.point = self.point_of(&self.held.tensors(&self.shapes)?)?;
+        Ok(report)
+    }
+
+    /// The parts of a batch, each on a thread of its own.
+    fn run(&self, shares: &[Batch], whole: Whole) -> Result<Vec<Part>> {
+        let parties = Party::all(shares.len());
+        if let [only] = shares {
+            return Ok(vec![self.part(only, whole, &parties[0])?]);
+        }
+        let work = |share: &Batch, party: &Party| {
+            let part = self.part(share, whole, party);
+            if part.is_err() {
+                party.abandon();
+            }
+            part
+        };
+        let results: Vec<Result<Part>> = std::thread::scope(|scope| {
+            let others: Vec<_> = shares[1..]
+                .iter()
+                .zip(&parties[1..])
+                .map(|(share, party)| scope.spawn(move || work(share, party)))
+                .collect();
+            let first = work(&shares[0], &parties[0]);
+            let joined = others.into_iter().map(|other| match other.join() {
+                Ok(part) => part,
+                Err(panic) => std::panic::resume_unwind(panic),
+            });
+            std::iter::once(first).chain(joined).collect()
+        });
+        // The first real failure, not that of a part which was told of it.
+        let mut parts = Vec::with_capacity(results.len());
+        let mut failure: Option<Error> = None;
+        for result in results {
+            match result {
+                Ok(part) => parts.push(part),
+                Err(error) => {
+                    let told = error.to_string().contains("another part of the batch failed");
+                    if failure.is_none() || !told {
+                        failure = Some(error);
+                    }
+                }
+            }
+        }
+        match failure {
+            Some(error) => Err(error),
+            None => Ok(parts),
+        }
+    }
+
+    /// Loss, term and gradient of one part of the batch.
+    fn part(&self, share: &Batch, whole: Whole, party: &Party) -> Result<Part> {
+        let Some(term) = self.term.as_ref().filter(|_| !share.groups.is_empty()) else {
+            return self.plain(share, whole, party);
+        };
+        let chunks = self.chunks(share, term);
+        if chunks.len() > 1 {
+            return self.in_chunks(&chunks, whole, party);
+        }
+        self.whole_part(share, whole, party)
+    }
+
+    fn whole_part(&self, share: &Batch, whole: Whole, party: &Party) -> Result<Part> {
+        let Some(term) = self.term.as_ref().filter(|_| !share.groups.is_empty()) else {
+            return self.plain(share, whole, party);
+        };
+        let weight = term.lambda / whole.groups as f64;
+        if self.mixes || !term.shared {
+            // The term takes the network as it is used, the loss as it is trained; or they look at
+            // different outputs.
+            let mut part = self.plain(share, whole, party)?;
+            let pass = term.sweep.forward_at(&self.point, share.inputs.clone(), share.size)?;
+            let own = self.enforce(&pass, share, term, weight)?;
+            part.dissimilarity = own.value / whole.groups as f64;
+            let gradients = term.sweep.descend(&pass, own.ascent, own.by_output.as_ref())?;
+            add_all(&mut part.gradients, &gradients)?;
+            return Ok(part);
+        }
+        let pass = self.sweep.forward_at(&self.point, share.inputs.clone(), share.size)?;
+        let (tally, seeds) = self.assess(share, &self.sweep.output(&pass)?, whole)?;
+        let own = self.enforce(&pass, share, term, weight)?;
+        let mut by_output = seeds.squeeze(1)?;
+        if let Some(more) = own.by_output {
+            by_output = (by_output + more.reshape(seeds.squeeze(1)?.shape())?)?;
+        }
+        let gradients = self.sweep.descend(&pass, own.ascent, Some(&by_output))?;
+        let dissimilarity = own.value / whole.groups as f64;
+        Ok(Part { tally, gradients, statistics: Vec::new(), dissimilarity })
+    }
+
+    /// A part of the batch in pieces whose tape stays in the processor's cache, no group torn apart.
+    /// Where the batch is normalised as a whole, the loss needs it in one piece.
+    fn chunks(&self, share: &Batch, term: &Enforced) -> Vec<Batch> {
+        const NUMBERS: usize = 1 << 20;
+        if self.mixes {
+            return Vec::new();
+        }
+        let width = term.output.width();
+        let rows = (NUMBERS / (2 * term.sweep.working_set(width)).max(1)).max(1);
+        let parts = share.size.div_ceil(rows);
+        if parts < 2 { Vec::new() } else { shares(share, &share.groups, parts) }
+    }
+
+    fn in_chunks(&self, chunks: &[Batch], whole: Whole, party: &Party) -> Result<Part> {
+        let mut total: Option<Part> = None;
+        for chunk in chunks {
+            let part = self.whole_part(chunk, whole, party)?;
+            total = Some(match total {
+                None => part,
+                Some(mut total) => {
+                    total.tally.add(&part.tally);
+                    total.dissimilarity += part.dissimilarity;
+                    add_all(&mut total.gradients, &part.gradients)?;
+                    total
+                }
+            });
+        }
+        total.ok_or_else(|| Error::Usage("an empty batch".into()))
+    }
+
+    fn plain(&self, share: &Batch, whole: Whole, party: &Party) -> Result<Part> {
+        let inputs = share.inputs.clone();
+        let pass = if self.mixes {
+            self.sweep.forward_training(&self.point, inputs, share.size, party)?
+        } else {
+            self.sweep.forward_at(&self.point, inputs, share.size)?
+        };
+        let (tally, seeds) = self.assess(share, &self.sweep.output(&pass)?, whole)?;
+        let gradients = self.sweep.gradient(&pass, &seeds)?;
+        let statistics = self.sweep.batch_statistics(&pass)?;
+        Ok(Part { tally, gradients, statistics, dissimilarity: 0.0 })
+    }
+
+    /// Loss of an output and its derivatives, `[B, 1, *shape]`.
+    fn assess(&self, share: &Batch, output: &Tensor, whole: Whole) -> Result<(Tally, Tensor)> {
+        let values: Vec<f64> = output.flatten_all()?.to_dtype(DType::F64)?.to_vec1()?;
+        let width: usize = self.sweep.output_shape().iter().product();
+        let mut seeds = vec![0.0; values.len()];
+        let tally = self.settings.objective.assess(
+            &values,
+            width,
+            &share.targets,
+            share.weights.as_deref(),
+            Some((&mut seeds, whole.weight)),
+        )?;
+        let mut shape = vec![share.size, 1];
+        shape.extend(self.sweep.output_shape());
+        let seeds = Tensor::from_vec(seeds, shape, &Device::Cpu)?.to_dtype(output.dtype())?;
+        Ok((tally, seeds))
+    }
+
+    /// The similarity term of a part of the batch, its derivatives times `weight`.
+    fn enforce(
+        &self,
+        pass: &Pass,
+        share: &Batch,
+        own: &Enforced,
+        weight: f64,
+    ) -> Result<super::enforce::Term> {
+        let labels = match &share.targets {
+            Targets::Classes(ids) => Labels::Classes(ids.clone()),
+            Targets::Numbers(values) => {
+                Labels::Targets { values: values.clone(), width: values.len() / share.size.max(1) }
+            }
+        };
+        term(&own.sweep, &own.output, pass, Some(&labels), &share.groups, weight)
+    }
+
+    fn point_of(&self, values: &[Tensor]) -> Result<Point> {
+        let mut point = self.network.point(values)?;
+        for (name, values) in &self.statistics {
+            point = point.with_statistics(self.network, name, values)?;
+        }
+        Ok(point)
+    }
+
+    /// Loss and metric over a set, the network as it is used.
+    pub fn evaluate(&self, set: &dyn TrainingSet, batch: usize) -> Result<Tally> {
+        let count = set.len();
+        let batch = batch.max(1);
+        let starts: Vec<usize> = (0..count).step_by(batch).collect();
+        let one = |start: usize| -> Result<Tally> {
+            let rows: Vec<usize> = (start..(start + batch).min(count)).collect();
+            let own = set.batch(&rows, 0)?;
+            let pass = self.sweep.forward_at(&self.point, own.inputs.clone(), own.size)?;
+            let output = self.sweep.output(&pass)?;
+            let values: Vec<f64> = output.flatten_all()?.to_dtype(DType::F64)?.to_vec1()?;
+            let width: usize = self.sweep.output_shape().iter().product();
+            let weights = own.weights.as_deref();
+            self.settings.objective.assess(&values, width, &own.targets, weights, None)
+        };
+        let tallies: Vec<Result<Tally>> = if self.settings.threads > 1 {
+            use rayon::prelude::*;
+            starts.par_iter().map(|start| one(*start)).collect()
+        } else {
+            starts.iter().map(|start| one(*start)).collect()
+        };
+        let mut total = Tally::default();
+        for tally in tallies {
+            total.add(&tally?);
+        }
+        Ok(total)
+    }
+
+    /// The trained output for some examples, `[B, *shape]` flattened.
+    pub fn predict(&self, inputs: Vec<InputData>, size: usize) -> Result<Vec<f64>> {
+        let pass = self.sweep.forward_at(&self.point, inputs, size)?;
+        Ok(self.sweep.output(&pass)?.flatten_all()?.to_dtype(DType::F64)?.to_vec1()?)
+    }
+
+    /// Everything that has to be kept to go on later with the same result.
+    pub fn state(&self) -> State {
+        let [values, first, second] = self.held.lists();
+        let statistics = self.statistics.clone();
+        State { steps: self.steps, values, first, second, statistics }
+    }
+
+    /// Go on from a state.
+    ///
+    /// # Errors
+    /// Where it is that of another network.
+    pub fn resume(&mut self, state: &State) -> Result<()> {
+        let known = |name: &String| self.statistics.contains_key(name);
+        if !state.statistics.keys().all(known) || state.statistics.len() != self.statistics.len() {
+            return Err(Error::Usage("the state is that of another network".into()));
+        }
+        let lists = [state.values.clone(), state.first.clone(), state.second.clone()];
+        self.held.restore(&lists)?;
+        self.statistics.clone_from(&state.statistics);
+        self.steps = state.steps;
+        self.point = self.point_of(&self.held.tensors(&self.shapes)?)?;
+        Ok(())
+    }
+}
+
+/// The output to train: the logits, where the chosen one ends in a Softmax.
+fn trained_output(network: &Network, chosen: Option<&str>) -> Option<String> {
+    let outputs = network.outputs();
+    let name = chosen.or(outputs.first().map(|(name, ..)| *name))?;
+    Some(network.logits(name).unwrap_or(name).to_owned())
+}
+
+/// The batch in as many parts as there are threads, no group torn apart.
+fn shares(batch: &Batch, groups: &[Vec<usize>], threads: usize) -> Vec<Batch> {
+    let parts = threads.clamp(1, batch.size.max(1));
+    let mut lists: Vec<(Vec<usize>, Vec<Vec<usize>>)> = vec![Default::default(); parts];
+    let mut placed = vec![false; batch.size];
+    for group in groups.iter().filter(|group| group.len() > 1) {
+        let least = (0..parts).min_by_key(|part| lists[*part].0.len()).unwrap_or(0);
+        let (rows, own) = &mut lists[least];
+        let place = |row: &usize| {
+            placed[*row] = true;
+            rows.push(*row);
+            rows.len() - 1
+        };
+        own.push(group.iter().map(place).collect());
+    }
+    let rest: Vec<usize> = (0..batch.size).filter(|row| !placed[*row]).collect();
+    let mut rest = rest.into_iter();
+    for (part, (rows, _)) in lists.iter_mut().enumerate() {
+        let wanted = batch.size * (part + 1) / parts - batch.size * part / parts;
+        rows.extend(rest.by_ref().take(wanted.saturating_sub(rows.len())));
+    }
+    for row in rest {
+        let least = (0..parts).min_by_key(|part| lists[*part].0.len()).unwrap_or(0);
+        lists[least].0.push(row);
+    }
+    let filled = lists.into_iter().filter(|(rows, _)| !rows.is_empty());
+    filled.map(|(rows, groups)| Batch { groups, ..batch.pick(&rows) }).collect()
+}
+
+fn add_all(total: &mut [Option<Tensor>], more: &[Option<Tensor>]) -> Result<()> {
+    for (slot, more) in total.iter_mut().zip(more) {
+        *slot = match (slot.take(), more) {
+            (Some(sum), Some(more)) => Some((sum + more)?),
+            (None, Some(more)) => Some(more.clone()),
+            (kept, None) => kept,
+        };
+    }
+    Ok(())
+}
+
+fn length(gradients: &[Option<Tensor>]) -> Result<f64> {
+    let mut sum = 0.0;
+    for gradient in gradients.iter().flatten() {
+        sum += gradient.sqr()?.sum_all()?.to_dtype(DType::F64)?.to_scalar::<f64>()?;
+    }
+    Ok(sum.sqrt())
+}
