@@ -104,7 +104,7 @@ fn check(name: &str, batch: &Batch, objective: Objective, output: OutputChoice, 
             .map(|(g, d)| g * d)
             .sum();
         // Small, for a ReLU's kink within the step spoils the difference.
-        let step = 1e-6;
+        let step = 1e-7;
         let difference = (value(&at(step)) - value(&at(-step))) / (2.0 * step);
         let error = (slope - difference).abs() / difference.abs().max(1e-2);
         assert!(error < 1e-5, "{name}: {slope} against {difference}, relative {error:e}");

@@ -82,6 +82,10 @@ pub(crate) fn ascend(operator: &dyn Operator, second: &Second) -> OpResult<Ascen
 
 /// A linear operator takes derivatives by cotangents as it takes values.
 fn linear(operator: &dyn Operator, second: &Second) -> OpResult<Ascended> {
+    // What is merely moved is operand 0; whatever else there is says how.
+    if operator.moves_entries() && second.adjoint(0).is_none() {
+        return Ok(Ascended::through(None, second.operands()));
+    }
     let rows = second.reverse.batch * second.reverse.width;
     let mut operands = Vec::with_capacity(second.operands());
     for (operand, input) in second.reverse.inputs.iter().enumerate() {
