@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use gradkin_experiments::registration::picture;
+use gradkin_experiments::registration::tile::{self, TileOptions};
 use gradkin_experiments::registration::{Misalignment, OutlineStyle, Sample, Scene, SceneOptions};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -24,6 +25,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let bare: Vec<_> = scenes.iter().map(|scene| picture::plain(&scene.image)).collect();
     for (page, pictures) in bare.chunks(4).enumerate() {
         picture::beside(pictures).save(Path::new(folder).join(format!("sheet{page:02}.png")))?;
+    }
+    if let [_, _, image, labels] = arguments.as_slice() {
+        let options = TileOptions { metres_per_pixel: Some(0.4), ..Default::default() };
+        let tile = tile::read(Path::new(image), Path::new(labels), &options)?;
+        write(&tile, 0, &Path::new(folder).join("tile"))?;
     }
     writeln!(std::io::stderr(), "{each:?} a scene")?;
     Ok(())
