@@ -46,7 +46,8 @@ impl Misalignment {
     pub fn draw(&self, scene: &Scene, seed: u64) -> Vec<Shift> {
         let mut random = ChaCha12Rng::seed_from_u64(seed);
         let field = SmoothField::draw(self.length, &mut random);
-        let limit = |value: f64| value.clamp(-self.limit, self.limit);
+        // Not `clamp`, which panics where the limit is negative.
+        let limit = |value: f64| value.min(self.limit).max(-self.limit);
         let centres = group_centres(scene);
         let buildings = scene.buildings.iter();
         buildings

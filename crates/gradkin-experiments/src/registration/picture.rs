@@ -53,7 +53,9 @@ pub fn scene(scene: &Scene, shifts: &[Shift], times: u32) -> RgbImage {
 pub fn field(field: &Raster, largest: f64) -> RgbImage {
     let [channels, height, width] = field.shape();
     RgbImage::from_fn(width as u32, height as u32, |x, y| {
-        let at = |k: usize| f64::from(field.at(k.min(channels - 1), y as usize, x as usize));
+        let at = |k: usize| {
+            f64::from(field.at(k.min(channels.saturating_sub(1)), y as usize, x as usize))
+        };
         let (dx, dy) = (at(0), at(1));
         let strength = (dx.hypot(dy) / largest).min(1.0);
         let angle = dy.atan2(dx);

@@ -1,6 +1,8 @@
 //! Numbers on a grid of pixels, channel after channel, as a network takes them.
 
 /// Channels of rows of pixels: `values[(channel · height + row) · width + column]`.
+///
+/// Channels, rows and columns are indices like those of a slice: one past the end panics.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Raster {
     channels: usize,

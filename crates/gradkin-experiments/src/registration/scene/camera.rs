@@ -41,10 +41,10 @@ impl Camera {
     fn draw(random: &mut ChaCha12Rng) -> Self {
         let warm = random.random_range(-0.06..0.06);
         Self {
-            exposure: random.random_range(0.85..1.2),
+            exposure: random.random_range(0.95..1.6),
             balance: [1.0 + warm, 1.0, 1.0 - warm],
-            haze: random.random_range(0.0..0.05),
-            gamma: random.random_range(0.5..0.72),
+            haze: random.random_range(0.0..0.04),
+            gamma: random.random_range(0.5..0.8),
             vignette: random.random_range(0.0..0.25),
             blur: random.random_range(0.5..0.85),
             noise: random.random_range(0.006..0.02),

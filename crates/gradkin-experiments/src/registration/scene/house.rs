@@ -117,7 +117,7 @@ fn along_streets(
             let width = plot_width(block.purpose, random).min(length - margin - at);
             let frame = town.frame(start + direction * (at + width / 2.0), direction);
             at += width;
-            if !town.shows(frame.origin, 90.0) || random.random_bool(0.06) {
+            if !town.shows(frame.origin, 90.0) || random.random_bool(0.05) {
                 continue;
             }
             let houses = houses(block.purpose, &frame, width, depth, random);
@@ -129,7 +129,7 @@ fn along_streets(
 fn plot_width(purpose: Use, random: &mut ChaCha12Rng) -> f64 {
     match purpose {
         Use::Rows => random.random_range(22.0..58.0),
-        _ => random.random_range(15.0..25.0),
+        _ => random.random_range(14.0..22.0),
     }
 }
 
@@ -291,10 +291,10 @@ const TILED: [Colour; 7] = [
 
 const FLAT: [Colour; 6] = [
     [0.45, 0.43, 0.40],
-    [0.66, 0.66, 0.65],
+    [0.6, 0.6, 0.59],
     [0.13, 0.13, 0.14],
     [0.28, 0.28, 0.29],
-    [0.24, 0.30, 0.26],
+    [0.25, 0.29, 0.26],
     [0.36, 0.31, 0.27],
 ];
 

@@ -20,8 +20,8 @@ pub(super) struct Light {
 impl Light {
     pub(super) fn draw(random: &mut ChaCha12Rng) -> Self {
         let (y, x) = random.random_range(0.0..TAU).sin_cos();
-        let elevation: f64 = random.random_range(35f64..62.0).to_radians();
-        let sky = random.random_range(0.28..0.5);
+        let elevation: f64 = random.random_range(30f64..64.0).to_radians();
+        let sky = random.random_range(0.16..0.45);
         Self { away: Coord { x, y }, reach: 1.0 / elevation.tan(), sky }
     }
 

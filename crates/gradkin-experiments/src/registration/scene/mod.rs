@@ -69,11 +69,11 @@ pub struct SceneOptions {
     pub width: usize,
     /// Rows of the image.
     pub height: usize,
-    /// The side of a pixel on the ground; by default drawn between 0.3 and 0.5.
+    /// The side of a pixel on the ground, from 0.1 to 2; by default drawn between 0.3 and 0.5.
     pub metres_per_pixel: Option<f64>,
     /// By default drawn, suburbs most often.
     pub district: Option<District>,
-    /// How many trees, as a multiple of what is usual for the district.
+    /// How many trees, as a multiple of what is usual for the district, up to 10.
     pub trees: f64,
 }
 
@@ -88,7 +88,7 @@ impl Scene {
     pub fn generate(options: &SceneOptions, seed: u64) -> Self {
         let random = &mut ChaCha12Rng::seed_from_u64(seed);
         let drawn = random.random_range(0.3..0.5);
-        let metres_per_pixel = options.metres_per_pixel.unwrap_or(drawn);
+        let metres_per_pixel = options.metres_per_pixel.unwrap_or(drawn).clamp(0.1, 2.0);
         let district = District::draw(random);
         let district = options.district.unwrap_or(district);
 
@@ -97,11 +97,13 @@ impl Scene {
         let plots = house::place(&town, random);
         let light = Light::draw(random);
 
+        let trees = if options.trees.is_nan() { 1.0 } else { options.trees.clamp(0.0, 10.0) };
+
         let mut canvas = Canvas::new(options.width, options.height, metres_per_pixel, random);
         ground::paint(&mut canvas, &town, &plots, random);
         clutter::paint(&mut canvas, &town, &plots, &light, random);
         roof::paint(&mut canvas, &plots, &light, random);
-        tree::paint(&mut canvas, &town, &plots, &light, options.trees, random);
+        tree::paint(&mut canvas, &town, &plots, &light, trees, random);
         let image = camera::take(canvas, random);
 
         Self { image, metres_per_pixel, buildings: buildings(&plots, options, metres_per_pixel) }

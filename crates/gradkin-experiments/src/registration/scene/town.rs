@@ -160,10 +160,10 @@ impl Bend {
 /// Where parallel streets lie, and how wide they are.
 fn lines(reach: f64, district: District, random: &mut ChaCha12Rng) -> Vec<(f64, f64)> {
     let apart = match district {
-        District::Suburb => 55.0..110.0,
-        District::City => 55.0..95.0,
-        District::Industry => 80.0..140.0,
-        District::Country => 90.0..190.0,
+        District::Suburb => 52.0..92.0,
+        District::City => 48.0..85.0,
+        District::Industry => 75.0..130.0,
+        District::Country => 70.0..150.0,
     };
     let mut lines = Vec::new();
     let mut at = -reach - random.random_range(apart.clone());
@@ -186,7 +186,7 @@ fn purpose(district: District, random: &mut ChaCha12Rng) -> Use {
             &[(Rows, 0.45), (Courts, 0.35), (Houses, 0.1), (Halls, 0.05), (Park, 0.05)]
         }
         District::Industry => &[(Halls, 0.75), (Rows, 0.1), (Houses, 0.08), (Field, 0.07)],
-        District::Country => &[(Houses, 0.45), (Field, 0.3), (Wood, 0.17), (Halls, 0.08)],
+        District::Country => &[(Houses, 0.55), (Field, 0.22), (Wood, 0.15), (Halls, 0.08)],
     };
     let mut left = random.random_range(0.0..1.0);
     for (purpose, share) in shares {

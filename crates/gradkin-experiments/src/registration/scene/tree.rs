@@ -65,7 +65,7 @@ struct Mood {
 impl Mood {
     fn draw(random: &mut ChaCha12Rng) -> Self {
         let greens =
-            [[0.055, 0.085, 0.03], [0.075, 0.095, 0.04], [0.04, 0.065, 0.035], [0.1, 0.1, 0.05]];
+            [[0.06, 0.1, 0.03], [0.085, 0.11, 0.045], [0.045, 0.075, 0.035], [0.12, 0.115, 0.06]];
         let green = greens[random.random_range(0..greens.len())];
         Self {
             green: scaled(green, random.random_range(0.8..1.3)),
@@ -105,7 +105,7 @@ fn places(
     random: &mut ChaCha12Rng,
 ) -> Vec<Coord<f64>> {
     let mut places = Vec::new();
-    let leafy = random.random_range(0.2..1.6) * density;
+    let leafy = random.random_range(0.2..2.2) * density;
     for plot in plots.iter().filter(|plot| canvas.sees(plot.frame.origin, 50.0)) {
         let per_area = match plot.purpose {
             Use::Houses => 0.012,

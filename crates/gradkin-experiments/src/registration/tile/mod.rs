@@ -11,6 +11,9 @@ use image::{ImageBuffer, Luma, imageops};
 use self::geotiff::GeoImage;
 use super::{Building, Raster, Result, Scene, TileError};
 
+/// No image is resampled to more pixels on a side.
+const LARGEST_SIDE: f64 = 16_384.0;
+
 /// How a tile is read.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TileOptions {
@@ -68,16 +71,11 @@ fn shows(polygon: &Polygon<f64>, width: f64, height: f64) -> bool {
 fn resample(picture: &GeoImage, options: &TileOptions) -> Result<(Raster, Coord<f64>)> {
     let [channels, height, width] = picture.values.shape();
     let (dark, bright) = stretch(picture.values.values(), options.percentiles);
-    let size = |pixels: usize, metres: f64| {
-        let asked =
-            options.metres_per_pixel.map_or(pixels as f64, |size| pixels as f64 * metres / size);
-        asked.round().clamp(1.0, 65_536.0) as u32
-    };
-    let (columns, rows) = (size(width, picture.pixel_size.x), size(height, picture.pixel_size.y));
-    let mut values = Vec::with_capacity(channels * (columns * rows) as usize);
+    let (columns, rows) = new_size(picture, options)?;
+    let mut values = Vec::with_capacity(channels * columns as usize * rows as usize);
     for channel in 0..channels {
-        let plane = picture.values.channel(channel).iter();
-        let plane = plane.map(|v| ((v - dark) / (bright - dark)).clamp(0.0, 1.0)).collect();
+        let plane = picture.values.channel(channel).iter().map(|v| (v - dark) / (bright - dark));
+        let plane = plane.map(|v| if v.is_nan() { 0.0 } else { v.clamp(0.0, 1.0) }).collect();
         if (columns as usize, rows as usize) == (width, height) {
             values.extend::<Vec<f32>>(plane);
             continue;
@@ -96,6 +94,23 @@ fn resample(picture: &GeoImage, options: &TileOptions) -> Result<(Raster, Coord<
         found: format!("{width} × {height} pixels"),
     })?;
     Ok((raster, scale))
+}
+
+/// Columns and rows after resampling.
+fn new_size(picture: &GeoImage, options: &TileOptions) -> Result<(u32, u32)> {
+    let [_, height, width] = picture.values.shape();
+    let Some(metres) = options.metres_per_pixel else { return Ok((width as u32, height as u32)) };
+    let size = |pixels: usize, side: f64| (pixels as f64 * side / metres).round();
+    let (columns, rows) = (size(width, picture.pixel_size.x), size(height, picture.pixel_size.y));
+    let possible = 1.0..=LARGEST_SIDE;
+    if possible.contains(&columns) && possible.contains(&rows) {
+        return Ok((columns as u32, rows as u32));
+    }
+    Err(TileError::Unexpected {
+        path: picture.path.clone(),
+        expected: format!("a size of pixels that leaves 1 to {LARGEST_SIDE} pixels a side"),
+        found: format!("{metres} m, which makes {columns} × {rows} pixels"),
+    })
 }
 
 /// The values at two percentages, never one and the same.
