@@ -6,8 +6,8 @@ use rand::rngs::ChaCha12Rng;
 
 use super::canvas::{Canvas, Colour, scaled};
 use super::frame::Frame;
-use super::house::Plot;
 use super::light::Light;
+use super::plot::Plot;
 use super::town::{Town, Use};
 
 const BODIES: [Colour; 8] = [

@@ -1,8 +1,8 @@
 //! Aerial scenes from a seed: streets, buildings with roofs and shadows, trees, grounds, and the true
 //! outline of every building.
 //!
-//! First everything is placed, in metres ([`town`] and [`house`]); then it is painted from the ground
-//! up onto a [`canvas`], each thing lit by one sun; last a camera looks at it ([`camera`]).
+//! First everything is placed, in metres; then it is painted from the ground up, each thing lit by one
+//! sun; last a camera looks at it.
 
 mod camera;
 mod canvas;
@@ -13,7 +13,9 @@ mod ground;
 mod house;
 mod light;
 mod noise;
+mod plot;
 mod roof;
+mod street;
 mod town;
 mod tree;
 
@@ -22,8 +24,8 @@ use rand::rngs::ChaCha12Rng;
 use rand::{RngExt, SeedableRng};
 
 use self::canvas::Canvas;
-use self::house::{House, Plot};
 use self::light::Light;
+use self::plot::Plot;
 use self::town::Town;
 use super::{Raster, Shift};
 
@@ -94,7 +96,7 @@ impl Scene {
 
         let extent = [options.width, options.height].map(|side| side as f64 * metres_per_pixel);
         let town = Town::draw(extent, district, random);
-        let plots = house::place(&town, random);
+        let plots = plot::place(&town, random);
         let light = Light::draw(random);
 
         let trees = if options.trees.is_nan() { 1.0 } else { options.trees.clamp(0.0, 10.0) };
@@ -136,7 +138,7 @@ fn buildings(plots: &[Plot], options: &SceneOptions, metres_per_pixel: f64) -> V
     let mut groups: Vec<usize> = Vec::new();
     let houses = plots.iter().flat_map(|plot| plot.houses.iter().map(move |h| (plot.block, h)));
     for (block, house) in houses {
-        let polygon = House::outline(house, 1.0 / metres_per_pixel);
+        let polygon = house.outline(1.0 / metres_per_pixel);
         if !in_picture(&polygon, options.width, options.height) {
             continue;
         }

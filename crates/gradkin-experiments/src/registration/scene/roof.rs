@@ -8,8 +8,9 @@ use super::canvas::{Canvas, scaled};
 use super::clutter::block;
 use super::footprint::Wing;
 use super::frame::Frame;
-use super::house::{House, Plot, RoofKind};
+use super::house::{House, RoofKind};
 use super::light::Light;
+use super::plot::Plot;
 
 pub(super) fn paint(canvas: &mut Canvas, plots: &[Plot], light: &Light, random: &mut ChaCha12Rng) {
     let houses = plots.iter().flat_map(|plot| &plot.houses);

@@ -8,8 +8,8 @@ use rand::rngs::ChaCha12Rng;
 
 use super::District;
 use super::canvas::{Canvas, Colour, scaled};
-use super::house::Plot;
 use super::light::Light;
+use super::plot::Plot;
 use super::town::{PAVEMENT, Town, Use};
 
 struct Tree {
