@@ -100,7 +100,8 @@ fn walls_are_where_the_image_changes() {
         let shares = sums.map(|sum| sum / sums[3]);
         assert!(shares.iter().all(|share| *share <= 1.0), "{shares:?}");
         for (low, high) in [(0, 6), (1, 5), (2, 4)] {
-            assert!((shares[low] - shares[high]).abs() < 0.04, "{shares:?}");
+            // Half a pixel off makes differences of 0.2 and more.
+            assert!((shares[low] - shares[high]).abs() < 0.1, "{shares:?}");
         }
         assert!(shares[0] < 0.85, "{shares:?}");
     }

@@ -1,8 +1,7 @@
 //! What the network is shown and what it is to answer, for a whole scene or a patch of it.
 
 use geo::Translate;
-use rand::RngExt;
-use rand::rngs::ChaCha12Rng;
+use rand::{Rng, RngExt};
 
 use super::outline::near;
 use super::{OutlineStyle, Polygon, Raster, Scene, Shift, draw_outlines};
@@ -75,12 +74,7 @@ impl Sample {
 
     /// A square part somewhere, of which at least the share `covered` is on or near an outline; none if
     /// none was found in a number of tries.
-    pub fn random_patch(
-        &self,
-        size: usize,
-        covered: f64,
-        random: &mut ChaCha12Rng,
-    ) -> Option<Self> {
+    pub fn random_patch(&self, size: usize, covered: f64, random: &mut impl Rng) -> Option<Self> {
         let [_, height, width] = self.mask.shape();
         let (rows, columns) = (height.checked_sub(size)?, width.checked_sub(size)?);
         let least = covered * (size * size) as f64;
@@ -114,6 +108,7 @@ mod tests {
     use crate::registration::coverage::polygon;
     use geo::Coord;
     use rand::SeedableRng;
+    use rand::rngs::ChaCha12Rng;
 
     fn square(left: f64, top: f64, size: f64) -> Polygon<f64> {
         let (right, bottom) = (left + size, top + size);

@@ -74,7 +74,7 @@ fn along_streets(
     ];
     for (i, (start, direction, length)) in sides.into_iter().enumerate() {
         // The first two sides take the corners, the others what is left between them.
-        let margin = if i < 2 { 1.0 } else { depth + 1.0 };
+        let margin = if i < 2 { 2.0 } else { depth + 1.0 };
         let mut at = margin;
         while at + 12.0 < length - margin {
             let width = plot_width(block.purpose, random).min(length - margin - at);
@@ -107,7 +107,7 @@ fn houses(
     if purpose == Use::Rows {
         let (long, deep): (f64, f64) =
             (width - random.random_range(2.0..7.0), random.random_range(9.0..12.5));
-        let back = random.random_range(1.5..5.0);
+        let back = random.random_range(2.5..5.0);
         let shape =
             draw_shape(&[(Shape::Rectangle, 0.7), (Shape::L, 0.2), (Shape::U, 0.1)], random);
         let deep =
