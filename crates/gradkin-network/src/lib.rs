@@ -14,6 +14,7 @@
 //! one more leading axis at run time. So files with a batch of one run at any batch, and gradients
 //! are per example by construction.
 
+mod atomic;
 mod budget;
 mod error;
 mod factor;
@@ -22,6 +23,7 @@ mod graph;
 mod onnx;
 mod ops;
 mod parameters;
+mod stored;
 mod sweep;
 mod tensor;
 mod weights;

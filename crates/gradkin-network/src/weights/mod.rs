@@ -13,8 +13,9 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use crate::error::{NetworkError, Result};
-use crate::onnx::{Constant, ConstantData, Model};
+use crate::onnx::{Constant, Model};
 use crate::parameters::{self, Found};
+use crate::stored::{oriented, same};
 
 use file::Stored;
 
@@ -84,25 +85,9 @@ impl Model {
                 remedy: remedies.join("; "),
             });
         }
-        Ok((self.with_values(values, &found), report))
-    }
-
-    /// This model with other values in some of its tensors.
-    fn with_values(&self, mut values: HashMap<&str, Constant>, found: &Found) -> Self {
         let mut model = self.clone();
-        model.verdicts = found.verdicts();
-        for (name, constant) in &mut model.initializers {
-            if let Some(value) = values.remove(name.as_str()) {
-                *constant = value;
-            }
-        }
-        for node in model.nodes.iter_mut().filter(|node| node.operator == "Constant") {
-            let output = node.outputs.first().map(String::as_str);
-            if let Some(value) = output.and_then(|name| values.remove(name)) {
-                node.attributes.set_constant(value);
-            }
-        }
-        model
+        model.put(values, &found);
+        Ok((model, report))
     }
 }
 
@@ -319,29 +304,6 @@ fn other_name<'a>(
     let mut left = (0..stored.len()).filter(|k| !used.contains(k) && fits(&stored[*k]));
     let (Some(at), None) = (left.next(), left.next()) else { return None };
     Some((parameter.name.as_str(), at))
-}
-
-/// The tensor, its two axes exchanged where asked for.
-fn oriented(constant: &Constant, turn: bool) -> Constant {
-    fn turned<T: Copy>(values: &[T], rows: usize, columns: usize) -> Vec<T> {
-        (0..columns).flat_map(|c| (0..rows).map(move |r| values[r * columns + c])).collect()
-    }
-    let (true, [rows, columns]) = (turn, &constant.shape[..]) else { return constant.clone() };
-    let data = match &constant.data {
-        ConstantData::F32(v) => ConstantData::F32(turned(v, *rows, *columns)),
-        ConstantData::F64(v) => ConstantData::F64(turned(v, *rows, *columns)),
-        other => other.clone(),
-    };
-    Constant::new(vec![*columns, *rows], data)
-}
-
-/// Whether two tensors hold the same numbers, bit for bit but for the sign of zero.
-fn same(a: &Constant, b: &Constant) -> bool {
-    a.shape == b.shape
-        && match (&a.data, &b.data) {
-            (ConstantData::F32(x), ConstantData::F32(y)) => x == y,
-            _ => a.floats() == b.floats(),
-        }
 }
 
 #[cfg(test)]
