@@ -5,6 +5,8 @@
 //! |---|---|
 //! | the file as it stands | [`Model`] |
 //! | weights of another checkpoint in their place | [`Model::with_weights`] |
+//! | weights drawn anew, changed, written back as ONNX | [`Model::draw_weights`], [`Model::set_values`], [`Model::save`] |
+//! | a file made in Rust | [`build::GraphBuilder`] |
 //! | shapes resolved, operators built | [`Network`] |
 //! | an output and parameters chosen | [`Sweep`] |
 //! | forward over a batch | [`Sweep::forward`] gives a [`Pass`] |
@@ -16,10 +18,12 @@
 
 mod atomic;
 mod budget;
+pub mod build;
 mod error;
 mod factor;
 mod forward;
 mod graph;
+mod initial;
 mod onnx;
 mod ops;
 mod parameters;
@@ -32,6 +36,7 @@ pub use error::{NetworkError, Result};
 pub use factor::{Factor, FactorShape, Order};
 pub use forward::{InputData, Output, OutputData, Pass};
 pub use graph::{Input, Network, Options, Precision};
+pub use initial::{Draw, DrawReport};
 pub use onnx::{Declared, Dimension, Model};
 pub use ops::supported_operators;
 pub use parameters::{Parameter, Uncounted};

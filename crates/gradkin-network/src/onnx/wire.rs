@@ -125,7 +125,7 @@ pub(super) fn next<'a>(bytes: &'a [u8], at: &mut usize) -> Result<Field<'a>, &'s
 }
 
 /// Write a number of varying length.
-pub(crate) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push(value as u8 | 0x80);
         value >>= 7;
@@ -137,6 +137,12 @@ pub(crate) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
 pub(crate) fn put_number(out: &mut Vec<u8>, number: u64, value: u64) {
     put_varint(out, number << 3);
     put_varint(out, value);
+}
+
+/// Write a field that holds a float32.
+pub(crate) fn put_float(out: &mut Vec<u8>, number: u64, value: f32) {
+    put_varint(out, number << 3 | 5);
+    out.extend(value.to_le_bytes());
 }
 
 /// Write a field that holds bytes, a text or a message.
