@@ -6,6 +6,7 @@
 //! | the file as it stands | [`Model`] |
 //! | weights of another checkpoint in their place | [`Model::with_weights`] |
 //! | weights drawn anew, changed, written back as ONNX | [`Model::draw_weights`], [`Model::set_values`], [`Model::save`] |
+//! | checkpoints of a training | [`weights::write`], [`weights::read`] |
 //! | a file made in Rust | [`build::GraphBuilder`] |
 //! | shapes resolved, operators built | [`Network`] |
 //! | an output and parameters chosen | [`Sweep`] |
@@ -30,7 +31,7 @@ mod parameters;
 mod stored;
 mod sweep;
 mod tensor;
-mod weights;
+pub mod weights;
 
 pub use error::{NetworkError, Result};
 pub use factor::{Factor, FactorShape, Order};

@@ -1,13 +1,16 @@
-//! Weights of another checkpoint of the same network, put in the place of those that the model file
-//! holds.
+//! Files of weights: written and read by a training, and the weights of another checkpoint of the same
+//! network put in the place of those that the model file holds.
 //!
 //! The exporter kept most names of the training program, and a checkpoint is a list of named tensors,
-//! so names say what belongs where (see [`names`]). Everything must fit: each parameter of the network
+//! so names say what belongs where (see `names`). Everything must fit: each parameter of the network
 //! gets values from the file, and each tensor of the file has a place. Otherwise one error lists
 //! all that does not, and nothing is replaced: half a checkpoint is another network.
 
+mod checkpoint;
 mod file;
 mod names;
+
+pub use checkpoint::{Array, TRAINING, Values, read, write};
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -43,6 +46,7 @@ impl Model {
     /// through where only one tensor can be meant. Values are converted to the float type of the
     /// model file. Running means and variances are replaced like weights; a file without any leaves
     /// them as they are, and the report says so. Which tensors count as parameters stays as it was.
+    /// Tensors whose names begin with [`weights::TRAINING`](TRAINING) are passed over.
     ///
     /// # Errors
     ///
@@ -68,7 +72,9 @@ impl Model {
     }
 
     fn with_file(&self, bytes: &[u8], path: &Path) -> Result<(Self, WeightsReport)> {
-        let stored = file::parse(bytes, path)?;
+        let mut stored = file::parse(bytes, path)?;
+        let ours = |name: &str| self.initializers.iter().any(|(own, _)| own == name);
+        stored.retain(|tensor| !tensor.name.starts_with(TRAINING) || ours(&tensor.name));
         let found = parameters::find(self);
         let inline = parameters::constant_nodes(self);
         let mut fit = Fit::new(self, &inline, &found, &stored);
