@@ -235,6 +235,47 @@ fn weights_beside_the_file_are_written_into_it() {
     assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 2);
 }
 
+/// A field of fewer than 128 bytes.
+fn field(number: u8, content: &[u8]) -> Vec<u8> {
+    let tag = u32::from(number) << 3 | 2;
+    let tag = if tag < 128 { vec![tag as u8] } else { vec![tag as u8 | 0x80, (tag >> 7) as u8] };
+    [tag, vec![content.len() as u8], content.to_vec()].concat()
+}
+
+/// y = slope(x), a function of the file that multiplies by a matrix of its own.
+fn with_a_function() -> Vec<u8> {
+    let value = |name: &str| ValueInfoProto { name: Some(name.into()), r#type: None };
+    let mut call = node("slope", &["x"], "y");
+    call.domain = Some("own".into());
+    let graph = GraphProto {
+        node: vec![call],
+        input: vec![value("x")],
+        output: vec![value("y")],
+        ..GraphProto::default()
+    };
+    let mut bytes = ModelProto { graph: Some(graph), ..ModelProto::default() }.write_buf().unwrap();
+    let dims = [vec![1 << 3, 2], vec![1 << 3, 2], vec![2 << 3, 1]].concat();
+    let matrix = [1.0f32, 2.0, 3.0, 4.0].iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<_>>();
+    let tensor = [dims, field(9, &matrix)].concat();
+    let attribute = [field(1, b"value"), field(5, &tensor), vec![0xa0, 1, 4]].concat();
+    let constant = [field(2, b"w"), field(4, b"Constant"), field(5, &attribute)].concat();
+    let product = [field(1, b"a"), field(1, b"w"), field(2, b"b"), field(4, b"MatMul")].concat();
+    let names = [field(1, b"slope"), field(4, b"a"), field(5, b"b"), field(10, b"own")].concat();
+    bytes.extend(field(25, &[names, field(7, &constant), field(7, &product)].concat()));
+    bytes
+}
+
+#[test]
+fn a_weight_in_a_function_is_refused_when_it_changed() {
+    let bytes = with_a_function();
+    let mut model = Model::from_bytes(&bytes, "functions").unwrap();
+    assert!(model.encode(&bytes).unwrap() == bytes);
+    let name = names(&model).first().cloned().unwrap_or_else(|| "y/slope/w".into());
+    model.set_values(&name, &[1.0, 0.0, 0.0, 1.0]).unwrap();
+    let error = model.encode(&bytes).unwrap_err().to_string();
+    assert!(error.contains(&name) && error.contains("function"), "{error}");
+}
+
 #[test]
 fn a_tied_weight_changes_everywhere() {
     let matrix = |name: &str, dims: [i64; 2], at: fn(i64, i64) -> i64| {

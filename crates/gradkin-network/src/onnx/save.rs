@@ -327,3 +327,22 @@ fn tensor_attribute(value: &Constant) -> Vec<u8> {
     put_number(&mut out, field::attribute::KIND, field::attribute::KIND_TENSOR);
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::Model;
+    use crate::build::GraphBuilder;
+
+    #[test]
+    fn more_than_protobuf_can_hold_is_refused() {
+        let mut graph = GraphBuilder::new("small");
+        let x = graph.input("x", &[2]).unwrap();
+        let y = graph.linear("fc", x, 2, false).unwrap();
+        graph.output("y", y).unwrap();
+        let bytes = graph.finish().unwrap();
+        let model = Model::from_bytes(&bytes, "small").unwrap();
+        assert!(model.check_size(super::MOST_BYTES).is_ok());
+        let error = model.check_size(super::MOST_BYTES + 1).unwrap_err().to_string();
+        assert!(error.contains("2 GB") && error.contains("safetensors"), "{error}");
+    }
+}
