@@ -209,7 +209,9 @@ impl<'a> Roles<'a> {
             (operator, 1) if normalizes(operator) => Some(Draw::Constant(1.0)),
             (operator, 2) if normalizes(operator) => Some(Draw::Constant(0.0)),
             // Here something may have become of the tensor on the way.
-            ("Mul" | "Add", _) if parameter.len() == 1 || self.shape(value, 0).is_none() => None,
+            ("Mul" | "Add", _) if self.shape(value, 0).is_none() => None,
+            // A single number is a temperature or the like.
+            ("Mul", _) if parameter.len() == 1 => None,
             ("Mul", _) => self.scales(node, operand).then_some(Draw::Constant(1.0)),
             ("Add", _) => self.shift(node, operand, parameter),
             _ => None,
@@ -237,9 +239,13 @@ impl<'a> Roles<'a> {
         let before = self.writer(node.inputs.get(1 - operand.min(1))?, false)?;
         match before.operator.as_str() {
             _ if !one_axis => None,
-            // A Gemm with a third input has its bias already.
-            "Gemm" if before.inputs.get(2).is_some_and(|bias| !bias.is_empty()) => None,
-            "MatMul" | "Gemm" => {
+            // With a third input it has its bias already.
+            "Gemm" | "Conv" | "ConvTranspose"
+                if before.inputs.get(2).is_some_and(|bias| !bias.is_empty()) =>
+            {
+                None
+            }
+            "MatMul" | "Gemm" | "Conv" | "ConvTranspose" => {
                 let mut weights = before.inputs.iter().take(2).enumerate();
                 weights.find_map(|(operand, name)| self.weight(before, operand, name))
             }
