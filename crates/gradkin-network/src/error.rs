@@ -17,6 +17,14 @@ pub enum NetworkError {
         /// What the operating system said.
         source: std::io::Error,
     },
+    /// The file could not be written.
+    #[error("cannot write {path}: {source}")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
     /// The bytes are no ONNX model, or stop in the middle of one.
     #[error(
         "{model} is not a whole ONNX model ({message}); export it again, or check that the download finished"

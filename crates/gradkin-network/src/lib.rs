@@ -5,6 +5,9 @@
 //! |---|---|
 //! | the file as it stands | [`Model`] |
 //! | weights of another checkpoint in their place | [`Model::with_weights`] |
+//! | weights drawn anew, changed, written back as ONNX | [`Model::draw_weights`], [`Model::set_values`], [`Model::save`] |
+//! | checkpoints of a training | [`weights::write`], [`weights::read`] |
+//! | a file made in Rust | [`build::GraphBuilder`] |
 //! | shapes resolved, operators built | [`Network`] |
 //! | an output and parameters chosen | [`Sweep`] |
 //! | forward over a batch | [`Sweep::forward`] gives a [`Pass`] |
@@ -14,27 +17,32 @@
 //! one more leading axis at run time. So files with a batch of one run at any batch, and gradients
 //! are per example by construction.
 
+mod atomic;
 mod budget;
+pub mod build;
 mod error;
 mod exchange;
 mod factor;
 mod forward;
 mod gradient;
 mod graph;
+mod initial;
 mod onnx;
 mod ops;
 mod parameters;
 mod point;
 mod second;
+mod stored;
 mod sweep;
 mod tensor;
-mod weights;
+pub mod weights;
 
 pub use error::{NetworkError, Result};
 pub use exchange::Party;
 pub use factor::{Factor, FactorShape, Order};
 pub use forward::{InputData, Output, OutputData, Pass};
 pub use graph::{Input, Network, Options, Precision};
+pub use initial::{Draw, DrawReport};
 pub use onnx::{Declared, Dimension, Model};
 pub use ops::supported_operators;
 pub use parameters::{Parameter, Uncounted};

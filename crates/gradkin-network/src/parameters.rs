@@ -178,8 +178,8 @@ fn quantized(node: &RawNode, operand: usize) -> Option<Place> {
     }
 }
 
-/// Who reads and who writes each value.
-struct Uses<'a> {
+/// Who reads each value, and which values are known before any example is.
+pub(crate) struct Uses<'a> {
     readers: HashMap<&'a str, Vec<(&'a RawNode, usize)>>,
     /// Values that are stored or computed from stored ones and shapes only.
     constant: HashSet<&'a str>,
@@ -187,7 +187,7 @@ struct Uses<'a> {
 }
 
 impl<'a> Uses<'a> {
-    fn new(model: &'a Model) -> Self {
+    pub(crate) fn new(model: &'a Model) -> Self {
         let mut readers: HashMap<&str, Vec<(&RawNode, usize)>> = HashMap::new();
         let mut constant: HashSet<&str> =
             model.initializers.iter().map(|(name, _)| name.as_str()).collect();
@@ -220,6 +220,17 @@ impl<'a> Uses<'a> {
 
     /// Every place that a stored tensor reaches, with the node it is reached at.
     fn places(&self, name: &'a str) -> Vec<(&'a RawNode, Place)> {
+        let place = |reached: Reached<'a>| {
+            let Reached { node, operand, .. } = reached;
+            let quantized = quantized(node, operand);
+            let on_input = || node.inputs.iter().any(|i| self.raw_inputs.contains(i.as_str()));
+            (node, quantized.unwrap_or_else(|| place(node, operand, on_input(), self)))
+        };
+        self.reached(name).into_iter().map(place).collect()
+    }
+
+    /// Every node at which a stored tensor meets the data.
+    pub(crate) fn reached(&self, name: &'a str) -> Vec<Reached<'a>> {
         let mut found = Vec::new();
         let mut open = vec![name];
         let mut seen: HashSet<&str> = HashSet::new();
@@ -228,26 +239,36 @@ impl<'a> Uses<'a> {
                 continue;
             }
             for (node, operand) in self.readers.get(value).map(Vec::as_slice).unwrap_or_default() {
-                if let Some(place) = quantized(node, *operand) {
-                    found.push((*node, place));
+                let reached = Reached { node, operand: *operand, value };
+                if quantized(node, *operand).is_some() {
+                    found.push(reached);
                     continue;
                 }
-                let read = || node.inputs.iter().filter(|i| !i.is_empty());
+                let mut read = node.inputs.iter().filter(|i| !i.is_empty());
                 // What is computed from stored tensors alone is still on its way to the data.
-                let alone = read().all(|i| self.constant(i));
+                let alone = read.all(|i| self.constant(i));
                 let moved = *operand == 0 && hands_on(&node.operator);
                 if alone || moved {
                     if !matches!(node.operator.as_str(), "Shape" | "Size") {
                         open.extend(node.outputs.iter().map(String::as_str));
                     }
                 } else {
-                    let on_input = read().any(|i| self.raw_inputs.contains(i.as_str()));
-                    found.push((*node, place(node, *operand, on_input, self)));
+                    found.push(reached);
                 }
             }
         }
         found
     }
+}
+
+/// Where a stored tensor meets the data.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reached<'a> {
+    pub(crate) node: &'a RawNode,
+    /// As which of the node's inputs.
+    pub(crate) operand: usize,
+    /// The name of that input: the tensor itself, or what became of it on the way.
+    pub(crate) value: &'a str,
 }
 
 /// A pattern on names, compiled once for all tensors of all models.

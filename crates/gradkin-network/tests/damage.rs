@@ -61,7 +61,11 @@ enum Outcome {
 fn fare(bytes: &[u8]) -> (Outcome, usize) {
     let (loaded, peak) = memory::peak(|| catch_unwind(AssertUnwindSafe(|| trial::load(bytes))));
     let ran = loaded.and_then(|network| {
-        catch_unwind(AssertUnwindSafe(|| network.and_then(|network| trial::run(&network))))
+        catch_unwind(AssertUnwindSafe(|| {
+            let network = network?;
+            trial::redraw(bytes);
+            trial::run(&network)
+        }))
     });
     let outcome = match ran {
         Ok(Ok(())) => Outcome::Ran,

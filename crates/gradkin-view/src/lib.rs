@@ -2,7 +2,8 @@
 //!
 //! - [`ContactSheet`] sets pictures of examples in rows, a query and its neighbours in each, or in a
 //!   grid, and gives a PNG;
-//! - [`Figure`] draws points and lines over two axes, as SVG, PNG or text;
+//! - [`Figure`] draws points, lines and bands over two axes, as SVG, PNG or text, and [`Panels`]
+//!   several of them side by side;
 //! - [`terminal`] holds what a terminal can show: histograms, plots, tables and pictures.
 //!
 //! Nothing here prints: all of it returns values. Letters come from the
@@ -35,6 +36,6 @@ pub mod terminal;
 mod text;
 
 pub use error::{Result, ViewError};
-pub use figure::{Figure, Series, Style};
+pub use figure::{Figure, Panels, Scaling, Series, Style};
 pub use picture::{PictureRef, Rendered};
 pub use sheet::{Cell, ContactSheet, Mark, Row};

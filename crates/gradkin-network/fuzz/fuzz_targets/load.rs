@@ -12,6 +12,7 @@ use libfuzzer_sys::{fuzz_mutator, fuzz_target, fuzzer_mutate};
 
 fuzz_target!(|bytes: &[u8]| {
     if let Ok(network) = trial::load(bytes) {
+        trial::redraw(bytes);
         let _ = trial::run(&network);
     }
 });

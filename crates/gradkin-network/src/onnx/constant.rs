@@ -56,6 +56,14 @@ impl Constant {
         }
     }
 
+    /// The whole numbers; `None` for anything else.
+    pub(crate) fn whole(&self) -> Option<Vec<i64>> {
+        match &self.data {
+            ConstantData::I64(v) => Some(v.clone()),
+            _ => None,
+        }
+    }
+
     /// The float values widened to f64; empty for integers.
     pub(crate) fn floats(&self) -> Vec<f64> {
         match &self.data {

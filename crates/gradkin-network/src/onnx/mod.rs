@@ -5,10 +5,12 @@
 
 mod attributes;
 mod constant;
+mod element;
 mod functions;
+mod save;
 mod signature;
 mod width;
-mod wire;
+pub(crate) mod wire;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -133,6 +135,8 @@ pub struct Model {
     pub(crate) producer: String,
     /// Bytes of the file and of the weights kept beside it.
     pub(crate) size: usize,
+    /// Where weights kept beside the file are, if it was read from a folder.
+    pub(crate) folder: Option<PathBuf>,
     pub(crate) nodes: Vec<RawNode>,
     pub(crate) initializers: Vec<(String, Constant)>,
     pub(crate) inputs: Vec<Declared>,
@@ -190,6 +194,7 @@ impl Model {
             opset,
             producer,
             size: bytes.len(),
+            folder: folder.clone(),
             nodes: Vec::with_capacity(graph.node.len()),
             initializers: Vec::with_capacity(graph.initializer.len()),
             inputs: Vec::new(),

@@ -1,4 +1,5 @@
-//! A look over the bytes of a model before they are decoded.
+//! The bytes of a model as protobuf has them: a look over them before they are decoded, and the
+//! fields one by one.
 //!
 //! The decoder of rten-onnx 0.27 never returns from a varint of ten bytes that does not end, which a
 //! damaged file may well hold. So the parts of the file that it will read as messages and varints are
@@ -55,43 +56,100 @@ fn walk(bytes: &[u8], start: usize, message: &Message, depth: usize) -> Result<(
     }
     let mut at = 0;
     while at < bytes.len() {
-        let Some(tag) = varint(bytes, &mut at) else { return broken(at, "a broken number") };
-        let length = match tag & 7 {
-            0 => match varint(bytes, &mut at) {
-                Some(_) => 0,
-                None => return broken(at, "a broken number"),
-            },
-            1 => 8,
-            5 => 4,
-            2 => match varint(bytes, &mut at) {
-                Some(length) => length,
-                None => return broken(at, "a broken number"),
-            },
-            _ => return broken(at, "an unknown kind of field"),
+        let field = match next(bytes, &mut at) {
+            Ok(field) => field,
+            Err(what) => return broken(at, what),
         };
-        let end = usize::try_from(length).ok().and_then(|length| at.checked_add(length));
-        let Some(end) = end.filter(|end| *end <= bytes.len()) else {
-            return broken(at, "a field that is longer than the rest");
-        };
-        let inner = &bytes[at..end];
-        if tag & 7 == 2 {
-            let content = message.0.iter().find(|(field, _)| *field == tag >> 3);
-            match content.map_or(Content::Bytes, |(_, content)| *content) {
-                Content::Bytes => {}
-                Content::Message(message) => walk(inner, start + at, message, depth + 1)?,
-                Content::Varints => {
-                    let mut place = 0;
-                    while place < inner.len() {
-                        if varint(inner, &mut place).is_none() {
-                            return broken(at + place, "a broken number");
-                        }
+        if field.kind != Field::BYTES {
+            continue;
+        }
+        let inner = at - field.content.len();
+        let content = message.0.iter().find(|(number, _)| *number == field.number);
+        match content.map_or(Content::Bytes, |(_, content)| *content) {
+            Content::Bytes => {}
+            Content::Message(message) => walk(field.content, start + inner, message, depth + 1)?,
+            Content::Varints => {
+                let mut place = 0;
+                while place < field.content.len() {
+                    if varint(field.content, &mut place).is_none() {
+                        return broken(inner + place, "a broken number");
                     }
                 }
             }
         }
-        at = end;
     }
     Ok(())
+}
+
+/// One field of a message as it stands in the bytes.
+pub(super) struct Field<'a> {
+    pub(super) number: u64,
+    /// How it is written, the low three bits of its tag.
+    pub(super) kind: u64,
+    /// Tag, length and content.
+    pub(super) whole: &'a [u8],
+    /// What it holds; empty where that is a number.
+    pub(super) content: &'a [u8],
+    /// The number that it holds, where it holds one of varying length.
+    pub(super) value: u64,
+}
+
+impl Field<'_> {
+    /// Written with its length before it.
+    pub(super) const BYTES: u64 = 2;
+}
+
+/// The field that begins at `at`, which moves behind it; the error says what is wrong there.
+pub(super) fn next<'a>(bytes: &'a [u8], at: &mut usize) -> Result<Field<'a>, &'static str> {
+    const NUMBER: &str = "a broken number";
+    let start = *at;
+    let tag = varint(bytes, at).ok_or(NUMBER)?;
+    let (number, kind) = (tag >> 3, tag & 7);
+    let mut value = 0;
+    let length = match kind {
+        0 => {
+            value = varint(bytes, at).ok_or(NUMBER)?;
+            0
+        }
+        1 => 8,
+        5 => 4,
+        Field::BYTES => varint(bytes, at).ok_or(NUMBER)?,
+        _ => return Err("an unknown kind of field"),
+    };
+    let end = usize::try_from(length).ok().and_then(|length| at.checked_add(length));
+    let end =
+        end.filter(|end| *end <= bytes.len()).ok_or("a field that is longer than the rest")?;
+    let content = &bytes[*at..end];
+    *at = end;
+    Ok(Field { number, kind, whole: &bytes[start..end], content, value })
+}
+
+/// Write a number of varying length.
+fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+/// Write a field that holds a number.
+pub(crate) fn put_number(out: &mut Vec<u8>, number: u64, value: u64) {
+    put_varint(out, number << 3);
+    put_varint(out, value);
+}
+
+/// Write a field that holds a float32.
+pub(crate) fn put_float(out: &mut Vec<u8>, number: u64, value: f32) {
+    put_varint(out, number << 3 | 5);
+    out.extend(value.to_le_bytes());
+}
+
+/// Write a field that holds bytes, a text or a message.
+pub(crate) fn put_bytes(out: &mut Vec<u8>, number: u64, content: &[u8]) {
+    put_varint(out, number << 3 | Field::BYTES);
+    put_varint(out, content.len() as u64);
+    out.extend_from_slice(content);
 }
 
 /// A number of up to ten bytes, seven bits each, the last below 128.

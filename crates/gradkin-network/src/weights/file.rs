@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use rten_onnx::onnx::DataType;
 use safetensors::{Dtype, SafeTensors};
 
+use super::checkpoint::float;
 use crate::error::{NetworkError, Result};
 use crate::onnx::{ConstantData, from_bytes};
 
@@ -51,13 +51,7 @@ impl Stored<'_> {
     /// Its values in the float type that the network stores in `like`; `None` where either holds
     /// no floats that gradkin reads.
     pub(super) fn values(&self, like: &ConstantData) -> Option<ConstantData> {
-        let kind = match self.kind {
-            Dtype::F16 => DataType::FLOAT16,
-            Dtype::BF16 => DataType::BFLOAT16,
-            Dtype::F32 => DataType::FLOAT,
-            Dtype::F64 => DataType::DOUBLE,
-            _ => return None,
-        };
+        let kind = float(self.kind)?;
         Some(match (from_bytes(kind, self.shape.iter().product(), self.bytes), like) {
             (ConstantData::F64(v), ConstantData::F32(_)) => {
                 ConstantData::F32(v.into_iter().map(|x| x as f32).collect())

@@ -1,20 +1,24 @@
-//! Weights of another checkpoint of the same network, put in the place of those that the model file
-//! holds.
+//! Files of weights: written and read by a training, and the weights of another checkpoint of the same
+//! network put in the place of those that the model file holds.
 //!
 //! The exporter kept most names of the training program, and a checkpoint is a list of named tensors,
-//! so names say what belongs where (see [`names`]). Everything must fit: each parameter of the network
+//! so names say what belongs where (see `names`). Everything must fit: each parameter of the network
 //! gets values from the file, and each tensor of the file has a place. Otherwise one error lists
 //! all that does not, and nothing is replaced: half a checkpoint is another network.
 
+mod checkpoint;
 mod file;
 mod names;
+
+pub use checkpoint::{Array, TRAINING, Values, read, write};
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use crate::error::{NetworkError, Result};
-use crate::onnx::{Constant, ConstantData, Model};
+use crate::onnx::{Constant, Model};
 use crate::parameters::{self, Found};
+use crate::stored::{oriented, same};
 
 use file::Stored;
 
@@ -42,6 +46,7 @@ impl Model {
     /// through where only one tensor can be meant. Values are converted to the float type of the
     /// model file. Running means and variances are replaced like weights; a file without any leaves
     /// them as they are, and the report says so. Which tensors count as parameters stays as it was.
+    /// Tensors whose names begin with [`weights::TRAINING`](TRAINING) are passed over.
     ///
     /// # Errors
     ///
@@ -67,7 +72,9 @@ impl Model {
     }
 
     fn with_file(&self, bytes: &[u8], path: &Path) -> Result<(Self, WeightsReport)> {
-        let stored = file::parse(bytes, path)?;
+        let mut stored = file::parse(bytes, path)?;
+        let ours = |name: &str| self.initializers.iter().any(|(own, _)| own == name);
+        stored.retain(|tensor| !tensor.name.starts_with(TRAINING) || ours(&tensor.name));
         let found = parameters::find(self);
         let inline = parameters::constant_nodes(self);
         let mut fit = Fit::new(self, &inline, &found, &stored);
@@ -84,25 +91,9 @@ impl Model {
                 remedy: remedies.join("; "),
             });
         }
-        Ok((self.with_values(values, &found), report))
-    }
-
-    /// This model with other values in some of its tensors.
-    fn with_values(&self, mut values: HashMap<&str, Constant>, found: &Found) -> Self {
         let mut model = self.clone();
-        model.verdicts = found.verdicts();
-        for (name, constant) in &mut model.initializers {
-            if let Some(value) = values.remove(name.as_str()) {
-                *constant = value;
-            }
-        }
-        for node in model.nodes.iter_mut().filter(|node| node.operator == "Constant") {
-            let output = node.outputs.first().map(String::as_str);
-            if let Some(value) = output.and_then(|name| values.remove(name)) {
-                node.attributes.set_constant(value);
-            }
-        }
-        model
+        model.put(values, &found);
+        Ok((model, report))
     }
 }
 
@@ -319,29 +310,6 @@ fn other_name<'a>(
     let mut left = (0..stored.len()).filter(|k| !used.contains(k) && fits(&stored[*k]));
     let (Some(at), None) = (left.next(), left.next()) else { return None };
     Some((parameter.name.as_str(), at))
-}
-
-/// The tensor, its two axes exchanged where asked for.
-fn oriented(constant: &Constant, turn: bool) -> Constant {
-    fn turned<T: Copy>(values: &[T], rows: usize, columns: usize) -> Vec<T> {
-        (0..columns).flat_map(|c| (0..rows).map(move |r| values[r * columns + c])).collect()
-    }
-    let (true, [rows, columns]) = (turn, &constant.shape[..]) else { return constant.clone() };
-    let data = match &constant.data {
-        ConstantData::F32(v) => ConstantData::F32(turned(v, *rows, *columns)),
-        ConstantData::F64(v) => ConstantData::F64(turned(v, *rows, *columns)),
-        other => other.clone(),
-    };
-    Constant::new(vec![*columns, *rows], data)
-}
-
-/// Whether two tensors hold the same numbers, bit for bit but for the sign of zero.
-fn same(a: &Constant, b: &Constant) -> bool {
-    a.shape == b.shape
-        && match (&a.data, &b.data) {
-            (ConstantData::F32(x), ConstantData::F32(y)) => x == y,
-            _ => a.floats() == b.floats(),
-        }
 }
 
 #[cfg(test)]

@@ -8,6 +8,19 @@ pub(crate) fn load(bytes: &[u8]) -> Result<Network, NetworkError> {
     Network::new(&model, &Default::default())
 }
 
+/// Draw the weights anew and write the file back; what was written must be the same network.
+pub(crate) fn redraw(bytes: &[u8]) {
+    let Ok(mut model) = Model::from_bytes(bytes, "a damaged model") else { return };
+    let Ok(report) = model.draw_weights(1) else { return };
+    let Ok(written) = model.encode(bytes) else { return };
+    let back = Model::from_bytes(&written, "a model that was written").unwrap();
+    for (name, _) in report.drawn {
+        let close = |(a, b): (&f64, &f64)| (a - b).abs() <= 0.01 * a.abs().max(1e-6);
+        let (new, read) = (model.values(&name).unwrap(), back.values(&name).unwrap());
+        assert!(new.len() == read.len() && new.iter().zip(&read).all(close), "{name}");
+    }
+}
+
 /// Run one example forward and back, if that is little work.
 pub(crate) fn run(network: &Network) -> Result<(), NetworkError> {
     let sweep = Sweep::new(network, None, None)?;

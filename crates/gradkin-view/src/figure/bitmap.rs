@@ -12,20 +12,13 @@ use plotters_backend::{
     FontTransform,
 };
 
-use super::Figure;
-use super::chart::{SIZE_PER_EM, UNIT, draw, register};
-use crate::axis::Axis;
+use super::chart::{SIZE_PER_EM, Scene, UNIT, register};
 use crate::canvas::Canvas;
 use crate::error::{Result, ViewError};
 use crate::picture::Rendered;
 use crate::text::{CAP_HEIGHT, Fonts, Type, Weight, X_HEIGHT};
 
-pub(super) fn render(
-    figure: &Figure,
-    axes: &(Axis, Axis),
-    width: u32,
-    height: u32,
-) -> Result<Rendered> {
+pub(super) fn render(scene: &impl Scene, width: u32, height: u32) -> Result<Rendered> {
     register()?;
     let fonts = Fonts::load()?;
     let (wide, high) = (width * UNIT, height * UNIT);
@@ -33,7 +26,7 @@ pub(super) fn render(
     let labels = Rc::new(RefCell::new(Vec::new()));
     let inner = BitMapBackend::with_buffer(&mut large, (wide, high));
     let area = Recorder { inner, labels: Rc::clone(&labels) }.into_drawing_area();
-    draw(&area, figure, axes, &fonts).map_err(|e| ViewError::Draw(e.to_string()))?;
+    scene.draw(&area, &fonts).map_err(|e| ViewError::Draw(e.to_string()))?;
     drop(area);
     let mut canvas = Canvas::over(averaged(&large, width as usize, height as usize));
     for label in labels.borrow().iter() {

@@ -39,10 +39,13 @@ const COLORS: [Tone; 6] = [
 /// More points than this are drawn smaller and fainter.
 const MANY: usize = 300;
 
+/// How much of a band's colour covers what is behind it.
+const BAND: f64 = 0.22;
+
 /// The type of names and numbers.
 const LABEL: Type = Type { weight: Weight::Regular, em: 12.0, color: INK };
 
-type Outcome<DB> = Result<(), DrawingAreaErrorKind<<DB as DrawingBackend>::ErrorType>>;
+pub(super) type Outcome<DB> = Result<(), DrawingAreaErrorKind<<DB as DrawingBackend>::ErrorType>>;
 type Plot<'a, DB> = ChartContext<'a, DB, Cartesian2d<Scale, Scale>>;
 
 /// An axis as plotters wants it.
@@ -83,54 +86,101 @@ pub(super) fn register() -> Result<()> {
     if *done { Ok(()) } else { Err(ViewError::Font) }
 }
 
-pub(super) fn svg(figure: &Figure, axes: &(Axis, Axis), width: u32, height: u32) -> Result<String> {
+/// Something that fills a whole picture.
+pub(super) trait Scene {
+    fn draw<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>, fonts: &Fonts)
+    -> Outcome<DB>;
+}
+
+pub(super) fn svg(scene: &impl Scene, width: u32, height: u32) -> Result<String> {
     register()?;
     let mut text = String::new();
     let (wide, high) = (width * UNIT, height * UNIT);
     let area = SVGBackend::with_string(&mut text, (wide, high)).into_drawing_area();
-    draw(&area, figure, axes, &Fonts::load()?).map_err(|e| ViewError::Draw(e.to_string()))?;
+    scene.draw(&area, &Fonts::load()?).map_err(|e| ViewError::Draw(e.to_string()))?;
     drop(area);
     let drawn = format!("width=\"{wide}\" height=\"{high}\"");
     Ok(text.replacen(&drawn, &format!("width=\"{width}\" height=\"{height}\""), 1))
 }
 
-/// Draws a figure that fills the area.
-pub(super) fn draw<DB: DrawingBackend>(
+/// A figure with the axes and the colours that it is drawn with.
+pub(super) struct Panel<'a> {
+    pub(super) figure: &'a Figure,
+    pub(super) axes: (Axis, Axis),
+    /// The number of each series' colour and marker.
+    pub(super) tones: Vec<usize>,
+}
+
+impl Scene for Panel<'_> {
+    fn draw<DB: DrawingBackend>(
+        &self,
+        area: &DrawingArea<DB, Shift>,
+        fonts: &Fonts,
+    ) -> Outcome<DB> {
+        area.fill(&WHITE)?;
+        let left = self.margin(fonts);
+        let right = (area.dim_in_pixel().0 / UNIT) as i32 - 28;
+        let top = heading(area, fonts, &self.figure.title, 16.0, (left, right), 16)?;
+        let named = self.figure.series.iter().zip(&self.tones);
+        let named = named.map(|(series, tone)| (series.name.as_str(), *tone, series.style));
+        let below = legend(area, fonts, named, (left, right), top)?;
+        self.plot(area, left, below)?;
+        area.present()
+    }
+}
+
+impl Panel<'_> {
+    /// The room for the vertical axis and its labels.
+    pub(super) fn margin(&self, fonts: &Fonts) -> i32 {
+        let labels = self.axes.1.ticks.iter().map(|&tick| label(&self.axes.1, tick));
+        let widest = labels.map(|label| width(fonts, &label)).max().unwrap_or(0);
+        16 + widest + if self.figure.y_label.is_empty() { 12 } else { 30 }
+    }
+
+    /// Axes and series in what is left of an area behind its margins.
+    pub(super) fn plot<DB: DrawingBackend>(
+        &self,
+        area: &DrawingArea<DB, Shift>,
+        left: i32,
+        top: i32,
+    ) -> Outcome<DB> {
+        let figure = self.figure;
+        let mut plot = ChartBuilder::on(area)
+            .margin_top(px(top + 4))
+            .margin_right(px(28))
+            .margin_left(px(16))
+            .margin_bottom(px(12))
+            .x_label_area_size(px(if figure.x_label.is_empty() { 28 } else { 48 }))
+            .y_label_area_size(px(left - 16))
+            .build_cartesian_2d(Scale(self.axes.0.clone()), Scale(self.axes.1.clone()))?;
+        mesh(&mut plot, figure)?;
+        let band = |series: &Series| series.style == Style::Band;
+        let all = || figure.series.iter().zip(&self.tones);
+        let (below, above) = (all().filter(|(s, _)| band(s)), all().filter(|(s, _)| !band(s)));
+        for (series, &tone) in below.chain(above) {
+            draw_series(area, &mut plot, figure, series, tone)?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes a title, if there is one; gives where it ends.
+pub(super) fn heading<DB: DrawingBackend>(
     area: &DrawingArea<DB, Shift>,
-    figure: &Figure,
-    axes: &(Axis, Axis),
     fonts: &Fonts,
-) -> Outcome<DB> {
-    area.fill(&WHITE)?;
-    let labels = axes.1.ticks.iter().map(|&tick| label(&axes.1, tick));
-    let widest = labels.map(|label| width(fonts, &label)).max().unwrap_or(0);
-    let left = 16 + widest + if figure.y_label.is_empty() { 12 } else { 30 };
-    let right = (area.dim_in_pixel().0 / UNIT) as i32 - 28;
-    let mut top = 16;
-    if !figure.title.is_empty() {
-        let kind = Type { weight: Weight::SemiBold, em: 16.0, color: INK };
-        let title = fonts.shortened(&clean(&figure.title), kind, (right - left) as f32);
-        let style = font(16.0, FontStyle::Bold, INK).pos(Pos::new(HPos::Left, VPos::Top));
-        area.draw(&Text::new(title, (px(left), px(top)), style))?;
-        top += 28;
+    title: &str,
+    em: f32,
+    (left, right): (i32, i32),
+    top: i32,
+) -> Result<i32, DrawingAreaErrorKind<DB::ErrorType>> {
+    if title.is_empty() {
+        return Ok(top);
     }
-    let (names, below) = legend(figure, fonts, (left, right), top);
-    for name in &names {
-        name.draw(area)?;
-    }
-    let mut plot = ChartBuilder::on(area)
-        .margin_top(px(below + 4))
-        .margin_right(px(28))
-        .margin_left(px(16))
-        .margin_bottom(px(12))
-        .x_label_area_size(px(if figure.x_label.is_empty() { 28 } else { 48 }))
-        .y_label_area_size(px(left - 16))
-        .build_cartesian_2d(Scale(axes.0.clone()), Scale(axes.1.clone()))?;
-    mesh(&mut plot, figure)?;
-    for (index, series) in figure.series.iter().enumerate() {
-        draw_series(area, &mut plot, series, index)?;
-    }
-    area.present()
+    let kind = Type { weight: Weight::SemiBold, em, color: INK };
+    let title = fonts.shortened(&clean(title), kind, (right - left) as f32);
+    let style = font(f64::from(em), FontStyle::Bold, INK).pos(Pos::new(HPos::Left, VPos::Top));
+    area.draw(&Text::new(title, (px(left), px(top)), style))?;
+    Ok(top + em as i32 + 12)
 }
 
 fn mesh<DB: DrawingBackend>(plot: &mut Plot<'_, DB>, figure: &Figure) -> Outcome<DB> {
@@ -149,23 +199,33 @@ fn mesh<DB: DrawingBackend>(plot: &mut Plot<'_, DB>, figure: &Figure) -> Outcome
 fn draw_series<DB: DrawingBackend>(
     area: &DrawingArea<DB, Shift>,
     plot: &mut Plot<'_, DB>,
+    figure: &Figure,
     series: &Series,
     index: usize,
 ) -> Outcome<DB> {
     let line = color(tone(index)).stroke_width(2 * UNIT);
-    for run in series.runs() {
+    let origin = area.get_base_pixel();
+    for run in figure.runs(series) {
         match series.style {
             Style::Line => plot.draw_series(LineSeries::new(run, line)).map(drop)?,
             Style::Dashed => {
                 let dashes = DashedLineSeries::new(run, px(7), px(5), line);
                 plot.draw_series(dashes).map(drop)?;
             }
+            Style::Band => {
+                let low = run.iter().step_by(2);
+                let high = run.iter().skip(1).step_by(2).rev();
+                let outline: Vec<(f64, f64)> = low.chain(high).copied().collect();
+                let style = color(tone(index)).mix(BAND).filled();
+                plot.draw_series([Polygon::new(outline, style)]).map(drop)?;
+            }
             Style::Points => {
                 let many = series.points.len() > MANY;
                 let (size, opacity) = if many { (2.5, 0.5) } else { (4.0, 0.8) };
                 let style = color(tone(index)).mix(opacity).filled();
                 for point in run {
-                    mark(area, plot.backend_coord(&point), index, size, style)?;
+                    let (x, y) = plot.backend_coord(&point);
+                    mark(area, (x - origin.0, y - origin.1), index, size, style)?;
                 }
             }
         }
@@ -195,6 +255,10 @@ impl Name {
         match self.style {
             Style::Points => mark(area, (px(x + 5), px(y)), self.index, 4.0, tone.filled())?,
             Style::Line => area.draw(&dash(0, 21))?,
+            Style::Band => {
+                let corners = [(px(x), px(y - 6)), (px(x + 21), px(y + 6))];
+                area.draw(&Rectangle::new(corners, tone.mix(BAND).filled()))?;
+            }
             Style::Dashed => {
                 area.draw(&dash(0, 8))?;
                 area.draw(&dash(13, 21))?;
@@ -206,22 +270,28 @@ impl Name {
     }
 }
 
-/// The names of the series, in lines between two ends, and where the legend ends.
-fn legend(figure: &Figure, fonts: &Fonts, ends: (i32, i32), top: i32) -> (Vec<Name>, i32) {
-    let (mut names, mut x, mut y) = (Vec::new(), ends.0, top + 8);
-    for (index, series) in figure.series.iter().enumerate().filter(|(_, s)| !s.name.is_empty()) {
-        let indent = Name::indent(series.style);
+/// Writes the names of series, in lines between two ends; gives where the legend ends.
+pub(super) fn legend<'a, DB: DrawingBackend>(
+    area: &DrawingArea<DB, Shift>,
+    fonts: &Fonts,
+    series: impl Iterator<Item = (&'a str, usize, Style)>,
+    ends: (i32, i32),
+    top: i32,
+) -> Result<i32, DrawingAreaErrorKind<DB::ErrorType>> {
+    let (mut below, mut x, mut y) = (top, ends.0, top + 8);
+    for (name, index, style) in series.filter(|(name, ..)| !name.is_empty()) {
+        let indent = Name::indent(style);
         let room = (ends.1 - ends.0 - indent) as f32;
-        let text = fonts.shortened(&clean(&series.name), LABEL, room);
+        let text = fonts.shortened(&clean(name), LABEL, room);
         let length = indent + width(fonts, &text);
         if x > ends.0 && x + length > ends.1 {
             (x, y) = (ends.0, y + 20);
         }
-        names.push(Name { text, index, style: series.style, at: (x, y) });
+        Name { text, index, style, at: (x, y) }.draw(area)?;
         x += length + 22;
+        below = y + 16;
     }
-    let below = if names.is_empty() { top } else { y + 16 };
-    (names, below)
+    Ok(below)
 }
 
 /// Draws the marker of the series with this number: disc, triangle, square or cross.
@@ -253,7 +323,7 @@ fn color(tone: Tone) -> RGBColor {
     RGBColor(tone[0], tone[1], tone[2])
 }
 
-fn px(length: i32) -> i32 {
+pub(super) fn px(length: i32) -> i32 {
     length * UNIT as i32
 }
 

@@ -54,11 +54,11 @@ impl Field {
         }
     }
 
-    fn series(&mut self, series: &Series, axes: &(Axis, Axis), sign: char) {
-        for run in series.runs() {
+    fn series(&mut self, figure: &Figure, series: &Series, axes: &(Axis, Axis), sign: char) {
+        for run in figure.runs(series) {
             let dots: Vec<(i64, i64)> =
                 run.iter().map(|&(x, y)| self.dot(axes.0.place(x), axes.1.place(y))).collect();
-            if series.style == Style::Points || dots.len() == 1 {
+            if matches!(series.style, Style::Points | Style::Band) || dots.len() == 1 {
                 dots.iter().for_each(|&dot| self.mark(dot, sign));
             } else {
                 let dashed = series.style == Style::Dashed;
@@ -83,14 +83,25 @@ pub(crate) fn plot(
     let braille = charset == Charset::Unicode && figure.series.len() == 1;
     let mut field = Field::new(room, lines, if braille { (2, 4) } else { (1, 1) });
     let signs = charset.pick(SIGNS, LETTERS);
-    for (series, &sign) in figure.series.iter().zip(signs.iter().cycle()) {
-        field.series(series, &axes, sign);
+    let edge = charset.pick('·', '.');
+    let sign = |(series, tone): (&Series, &usize)| match series.style {
+        Style::Band => edge,
+        _ => signs[tone % signs.len()],
+    };
+    let tones = figure.tones(&[]);
+    let series: Vec<(&Series, char)> =
+        figure.series.iter().zip(&tones).map(|pair| (pair.0, sign(pair))).collect();
+    let band = |entry: &&(&Series, char)| entry.0.style == Style::Band;
+    let (below, above) = (series.iter().filter(band), series.iter().filter(|entry| !band(entry)));
+    for (series, sign) in below.chain(above) {
+        field.series(figure, series, &axes, *sign);
     }
 
     let mut text = Vec::new();
     text.extend((!figure.title.is_empty()).then(|| clean(&figure.title)));
     if figure.series.len() > 1 {
-        let names = figure.series.iter().zip(signs.iter().cycle());
+        let named = |s: &&Series| s.style != Style::Band || !s.name.is_empty();
+        let names = series.iter().filter(|(series, _)| named(series));
         let names = names.map(|(series, sign)| format!("{sign} {}", clean(&series.name)));
         text.push(names.collect::<Vec<_>>().join("   "));
     }
@@ -146,18 +157,25 @@ mod tests {
 
     fn figure(series: usize, style: Style) -> Figure {
         let points = (0..=20).map(|i| (f64::from(i), f64::from(i * i))).collect();
-        let one = Series { name: "square".to_owned(), points, style };
+        let one = match style {
+            Style::Band => {
+                let x: Vec<f64> = (0..=20).map(f64::from).collect();
+                Series::band(&x, &x, &x.iter().map(|x| x * x).collect::<Vec<f64>>())
+            }
+            _ => Series { name: "square".to_owned(), points, style },
+        };
         Figure {
             title: "Squares\u{7}".to_owned(),
             x_label: "number".to_owned(),
             y_label: "square".to_owned(),
             series: vec![one; series],
+            ..Figure::default()
         }
     }
 
     #[test]
     fn plots_keep_to_their_width_and_charset() {
-        for style in [Style::Points, Style::Line, Style::Dashed] {
+        for style in [Style::Points, Style::Line, Style::Dashed, Style::Band] {
             for series in [1, 2, 9] {
                 for (columns, lines) in [(60, 12), (0, 0), (30, 5)] {
                     let figure = figure(series, style);
