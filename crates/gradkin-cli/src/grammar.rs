@@ -5,7 +5,7 @@
 use gradkin::{Class, Loss, Positions, Select};
 
 const OUTPUTS: &str = "all, a list such as 0,3 or 0-4, sum, mean, logprob:given, \
-                       logprob:predicted, loss:cross-entropy or loss:squared";
+                       logprob:predicted, contrast, loss:cross-entropy or loss:squared";
 
 /// `--outputs`.
 pub(crate) fn outputs(text: &str) -> Result<Select, String> {
@@ -15,6 +15,7 @@ pub(crate) fn outputs(text: &str) -> Result<Select, String> {
         "mean" => Select::Mean,
         "logprob:given" => Select::LogProbability(Class::Given),
         "logprob:predicted" => Select::LogProbability(Class::Predicted),
+        "contrast" => Select::Contrast,
         "loss:cross-entropy" => Select::Loss(Loss::CrossEntropy),
         "loss:squared" => Select::Loss(Loss::Squared),
         list => Select::List(indices(list).map_err(|wrong| format!("{wrong}; use {OUTPUTS}"))?),
@@ -29,6 +30,7 @@ pub(crate) fn show_outputs(select: &Select) -> String {
         Select::Mean => "mean".into(),
         Select::LogProbability(Class::Given) => "logprob:given".into(),
         Select::LogProbability(Class::Predicted) => "logprob:predicted".into(),
+        Select::Contrast => "contrast".into(),
         Select::Loss(Loss::CrossEntropy) => "loss:cross-entropy".into(),
         Select::Loss(Loss::Squared) => "loss:squared".into(),
         Select::List(list) => joined(list, ","),
