@@ -213,3 +213,28 @@ fn value_is_that_of_the_kernel() {
     let value = trainer.step(&batch, 0.0).unwrap().dissimilarity.unwrap();
     assert!((value - (pair + triple) / 2.0).abs() < 1e-9, "{value} {pair} {triple}");
 }
+
+/// What training has made of the network, written into the model, is what the trainer computes.
+#[test]
+fn trained_values_go_back_into_the_model() {
+    for name in ["paper_cnn", "resnet_bn", "tied"] {
+        let mut model = Model::open(folder(name).join("model.onnx")).unwrap();
+        let network = network(name);
+        let batch = batch(name, numbers(name));
+        let settings = TrainerSettings { objective: Objective::Squared, ..Default::default() };
+        let mut trainer = Trainer::new(&network, settings).unwrap();
+        for _ in 0..3 {
+            trainer.step(&batch, 1e-3).unwrap();
+        }
+        let wanted = trainer.predict(batch.inputs.clone(), 7).unwrap();
+        trainer.write_into(&mut model).unwrap();
+        let options = Options { precision: Precision::F64, ..Options::default() };
+        let network = Network::new(&model, &options).unwrap();
+        let again = Trainer::new(&network, TrainerSettings::default()).unwrap();
+        let found = again.predict(batch.inputs.clone(), 7).unwrap();
+        // Files of single precision round what was trained in double.
+        let gap: f64 = wanted.iter().zip(&found).map(|(a, b)| (a - b).powi(2)).sum();
+        let scale: f64 = wanted.iter().map(|a| a * a).sum();
+        assert!(gap.sqrt() <= 1e-6 * scale.sqrt(), "{name}: {}", (gap / scale).sqrt());
+    }
+}

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use gradkin_network::candle_core::{DType, Device, Tensor};
-use gradkin_network::{BatchStatistics, InputData, Network, Party, Pass, Point, Sweep};
+use gradkin_network::{BatchStatistics, InputData, Model, Network, Party, Pass, Point, Sweep};
 use regex::Regex;
 
 use super::enforce::{Enforcement, term};
@@ -474,6 +474,20 @@ impl<'a> Trainer<'a> {
         let [values, first, second] = self.held.lists();
         let statistics = self.statistics.clone();
         State { steps: self.steps, values, first, second, statistics }
+    }
+
+    /// Put the present values, running statistics included, into the model that the network was built
+    /// from: it can then be saved as ONNX, or built into a network to compare examples by.
+    ///
+    /// # Errors
+    /// Where it is another model.
+    pub fn write_into(&self, model: &mut Model) -> Result<()> {
+        let [values, ..] = self.held.lists();
+        let names = self.network.parameters().iter().map(|p| p.name.as_str());
+        let mut all: Vec<(&str, &[f64])> =
+            names.zip(&values).map(|(name, values)| (name, values.as_slice())).collect();
+        all.extend(self.statistics.iter().map(|(name, v)| (name.as_str(), v.as_slice())));
+        Ok(model.set_all_values(&all)?)
     }
 
     /// Go on from a state.
