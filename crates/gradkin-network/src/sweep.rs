@@ -109,6 +109,8 @@ pub struct Sweep<'a> {
     pub(crate) wanted: Vec<bool>,
     uses: Vec<Use>,
     components: Vec<Component>,
+    /// The parameters' values, where they are not the file's.
+    point: Option<Point>,
 }
 
 impl<'a> Sweep<'a> {
@@ -137,11 +139,17 @@ impl<'a> Sweep<'a> {
         let needed = needed_nodes(network, output);
         let wanted = wanted_values(network, &needed, &chosen);
         check_gradients(network, &needed, &wanted)?;
-        let mut sweep =
-            Self { network, output, needed, wanted, uses: Vec::new(), components: Vec::new() };
+        let (uses, components) = (Vec::new(), Vec::new());
+        let mut sweep = Self { network, output, needed, wanted, uses, components, point: None };
         sweep.find_uses();
         sweep.form_components()?;
         Ok(sweep)
+    }
+
+    /// The same sweep at other parameter values than the file's.
+    pub fn at(mut self, point: Point) -> Self {
+        self.point = Some(point);
+        self
     }
 
     /// The network.
@@ -195,7 +203,8 @@ impl<'a> Sweep<'a> {
 
     /// Run the network on `batch` examples.
     pub fn forward(&self, inputs: Vec<InputData>, batch: usize) -> Result<Pass> {
-        self.network.run(inputs, batch, &self.needed, Mode::default())
+        let mode = Mode { point: self.point.as_ref(), party: None };
+        self.network.run(inputs, batch, &self.needed, mode)
     }
 
     /// Run the network at other parameter values.

@@ -6,7 +6,7 @@
 use std::ops::Range;
 use std::sync::Mutex;
 
-use gradkin_network::{Network, Precision, Sweep};
+use gradkin_network::{Network, Point, Precision, Sweep};
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
@@ -231,12 +231,20 @@ pub(crate) struct Tile<'t, T> {
 pub struct Similarity<'a> {
     networks: Vec<&'a Network>,
     settings: Settings,
+    /// Where the parameters have other values than the file's.
+    point: Option<Point>,
 }
 
 impl<'a> Similarity<'a> {
     /// Check the settings against the network.
     pub fn new(network: &'a Network, settings: Settings) -> Result<Self> {
         Self::over_checkpoints(&[network], settings)
+    }
+
+    /// The same similarity at other parameter values of the (one) network than the file's.
+    pub fn at(mut self, point: Point) -> Self {
+        self.point = Some(point);
+        self
     }
 
     /// The similarity summed over checkpoints of one network: K = Σ_c J_c J_c'ᵀ with the Jacobian of
@@ -255,7 +263,7 @@ impl<'a> Similarity<'a> {
         for other in &networks[1..] {
             check_alike(first, other)?;
         }
-        let similarity = Self { networks: networks.to_vec(), settings };
+        let similarity = Self { networks: networks.to_vec(), settings, point: None };
         let recipe = similarity.recipe(Purpose::Sums(1))?;
         if recipe.plan.is_empty() {
             return Err(Error::Usage(match first.parameters().is_empty() {
@@ -297,7 +305,10 @@ impl<'a> Similarity<'a> {
         let mut parts = Vec::with_capacity(self.networks.len());
         let mut planned = Vec::new();
         for network in &self.networks {
-            let sweep = Sweep::new(network, settings.output.name.as_deref(), parameters)?;
+            let mut sweep = Sweep::new(network, settings.output.name.as_deref(), parameters)?;
+            if let Some(point) = &self.point {
+                sweep = sweep.at(point.clone());
+            }
             let output = Output::new(&settings.output, &sweep)?;
             let (width, reduction) = (output.width(), settings.reduction);
             planned.extend(plan(&sweep, width, reduction, purpose, settings.form));

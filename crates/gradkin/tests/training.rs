@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 
 use gradkin::network::{InputData, Model, Network, Options, Precision};
 use gradkin::train::{
-    Batch, Enforcement, Objective, Optimizer, State, Targets, Trainer, TrainerSettings,
+    Batch, Enforcement, Epoch, Grouped, Grouping, Labelled, Memory, Objective, Optimizer, Probe,
+    Run, Schedule, Shuffle, State, Targets, Trainer, TrainerSettings, TrainingSet, Watcher,
 };
-use gradkin::{Class, Loss, OutputChoice, Select, Settings, Similarity, Values};
+use gradkin::{Class, InMemory, Labels, Loss, OutputChoice, Select, Settings, Similarity, Values};
 
 fn folder(name: &str) -> PathBuf {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests");
@@ -237,4 +238,186 @@ fn trained_values_go_back_into_the_model() {
         let scale: f64 = wanted.iter().map(|a| a * a).sum();
         assert!(gap.sqrt() <= 1e-6 * scale.sqrt(), "{name}: {}", (gap / scale).sqrt());
     }
+}
+
+/// Made-up points in two classes that a line tells apart.
+fn points(count: usize) -> (InMemory, Labels) {
+    let value = |i: usize| ((i as f64 * 0.618).fract() - 0.5) * 4.0;
+    let rows: Vec<f64> = (0..count).flat_map(|i| [value(i), value(i * i + 3)]).collect();
+    let classes = rows.chunks(2).map(|x| usize::from(x[0] + 0.5 * x[1] > 0.0)).collect();
+    (InMemory::new(rows, 2), Labels::Classes(classes))
+}
+
+/// A small network with normalisation, made on the spot.
+fn small(seed: u64) -> (Model, Vec<u8>) {
+    use gradkin::network::build::GraphBuilder;
+    let mut graph = GraphBuilder::new("small");
+    let x = graph.input("x", &[2]).unwrap();
+    let x = graph.linear("hidden", x, 16, true).unwrap();
+    let x = graph.batch_norm("norm", x).unwrap();
+    let x = graph.tanh(x).unwrap();
+    let x = graph.linear("out", x, 2, true).unwrap();
+    graph.output("y", x).unwrap();
+    let bytes = graph.finish().unwrap();
+    let mut model = Model::from_bytes(&bytes, "small").unwrap();
+    model.draw_weights(seed).unwrap();
+    (model, bytes)
+}
+
+struct Silent {
+    losses: Vec<f64>,
+    stop_at: Option<u64>,
+    kept: Option<gradkin::train::Checkpoint>,
+}
+
+impl Watcher for Silent {
+    fn step(
+        &mut self,
+        _: &Trainer,
+        report: &gradkin::train::StepReport,
+        step: u64,
+        _: u64,
+    ) -> gradkin::Result<()> {
+        self.losses.push(report.tally.mean_loss());
+        if self.stop_at == Some(step) { Err(gradkin::Error::Cancelled) } else { Ok(()) }
+    }
+
+    fn epoch(&mut self, trainer: &Trainer, _: &Epoch, memory: &Memory) -> gradkin::Result<()> {
+        let (state, memory) = (trainer.state(), memory.clone());
+        let settings = "the test's".into();
+        self.kept = Some(gradkin::train::Checkpoint { state, memory, settings });
+        Ok(())
+    }
+}
+
+fn run() -> Run {
+    Run {
+        epochs: 6,
+        batch: 16,
+        rate: 0.05,
+        schedule: Schedule::Cosine,
+        warmup: 3,
+        shuffle: Shuffle { seed: 11 },
+        patience: Some(10),
+    }
+}
+
+/// Every optimizer learns the line, with and without the term, and every loss falls.
+#[test]
+fn training_learns() {
+    let (examples, labels) = points(300);
+    let set = Labelled::new(&examples, &labels, None).unwrap();
+    let grouped = Grouped::new(&set, Grouping::Classes).unwrap();
+    let (model, _) = small(5);
+    let network = Network::new(&model, &Options::default()).unwrap();
+    let adam = Optimizer::adam();
+    let adamw = Optimizer::AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
+    let sgd = Optimizer::Sgd { momentum: 0.9, nesterov: true };
+    for (optimizer, lambda) in [(adam, 0.0), (adamw, 0.1), (sgd, 0.05)] {
+        let enforcement = Some(Enforcement { lambda, output: select(Select::Contrast) });
+        let settings = TrainerSettings { optimizer, enforcement, ..Default::default() };
+        let mut trainer = Trainer::new(&network, settings).unwrap();
+        let mut watcher = Silent { losses: Vec::new(), stop_at: None, kept: None };
+        let before = trainer.evaluate(&set, 64).unwrap();
+        let mut memory = Memory::default();
+        run().run(&mut trainer, &grouped, Some(&set), &mut memory, &mut watcher).unwrap();
+        let after = trainer.evaluate(&set, 64).unwrap();
+        assert!(after.mean_loss() < 0.3 * before.mean_loss(), "{optimizer:?}");
+        assert!(after.mean_metric(Objective::CrossEntropy) > 0.95, "{optimizer:?}");
+        assert_eq!(watcher.losses.len(), 6 * 19);
+    }
+}
+
+/// A run that was stopped and gone on with from its checkpoint on disk is the run that was not stopped,
+/// bit by bit; running statistics, momentum, schedule and order included.
+#[test]
+fn a_resumed_run_is_the_same_run() {
+    let (examples, labels) = points(200);
+    let set = Labelled::new(&examples, &labels, None).unwrap();
+    let (model, _) = small(6);
+    let network = Network::new(&model, &Options::default()).unwrap();
+    let settings = TrainerSettings { threads: 1, ..Default::default() };
+    let silent = |stop_at| Silent { losses: Vec::new(), stop_at, kept: None };
+    let mut whole = Trainer::new(&network, settings.clone()).unwrap();
+    let mut memory = Memory::default();
+    run().run(&mut whole, &set, Some(&set), &mut memory, &mut silent(None)).unwrap();
+
+    let mut first = Trainer::new(&network, settings.clone()).unwrap();
+    let mut watcher = silent(Some(45));
+    let stopped = run().run(&mut first, &set, Some(&set), &mut Memory::default(), &mut watcher);
+    assert!(matches!(stopped, Err(gradkin::Error::Cancelled)));
+    let path = std::env::temp_dir().join(format!("gradkin-{}.safetensors", std::process::id()));
+    watcher.kept.unwrap().write(&first, &path).unwrap();
+
+    let mut second = Trainer::new(&network, settings).unwrap();
+    let checkpoint = gradkin::train::Checkpoint::read(&second, &path).unwrap();
+    assert_eq!(checkpoint.settings, "the test's");
+    assert_eq!(checkpoint.state.steps, 39);
+    second.resume(&checkpoint.state).unwrap();
+    let mut memory = checkpoint.memory;
+    run().run(&mut second, &set, Some(&set), &mut memory, &mut silent(None)).unwrap();
+    assert_eq!(whole.state(), second.state());
+
+    let other = self::network("toy_mlp");
+    let settings = TrainerSettings { objective: Objective::Squared, ..Default::default() };
+    let other = Trainer::new(&other, settings).unwrap();
+    let message = gradkin::train::Checkpoint::read(&other, &path).unwrap_err().to_string();
+    assert!(message.contains("no checkpoint of"), "{message}");
+    std::fs::remove_file(path).unwrap();
+}
+
+/// Pairs and copies come as further rows that the loss does not see.
+#[test]
+fn partners_and_copies_do_not_count_in_the_loss() {
+    let (examples, labels) = points(10);
+    let set = Labelled::new(&examples, &labels, None).unwrap();
+    let plain_batch = set.batch(&[1, 4, 7], 0).unwrap();
+    let pairs = Grouping::Pairs(vec![[1, 7], [4, 9]]);
+    let paired = Grouped::new(&set, pairs).unwrap().batch(&[1, 4, 7], 3).unwrap();
+    assert_eq!(paired.size, 4);
+    assert_eq!(paired.groups, [vec![0, 2], vec![1, 3]]);
+    let changes = "noise:0.1".parse().unwrap();
+    let augmented = Grouping::Augmented { changes, shape: vec![2] };
+    let copied = Grouped::new(&set, augmented).unwrap().batch(&[1, 4, 7], 3).unwrap();
+    assert_eq!(copied.groups, [vec![0, 3], vec![1, 4], vec![2, 5]]);
+    // Without batch statistics, which every row enters.
+    let network = Network::new(&small(1).0, &Options::default()).unwrap();
+    let trainer = Trainer::new(&network, TrainerSettings::default()).unwrap();
+    struct One(Batch);
+    impl TrainingSet for One {
+        fn len(&self) -> usize {
+            self.0.size
+        }
+        fn batch(&self, _: &[usize], _: u64) -> gradkin::Result<Batch> {
+            Ok(self.0.clone())
+        }
+    }
+    let loss = |batch: Batch| trainer.evaluate(&One(batch), 100).unwrap().mean_loss();
+    let wanted = loss(plain_batch);
+    assert!((loss(paired) - wanted).abs() < 1e-12);
+    assert!((loss(copied) - wanted).abs() < 1e-12);
+    assert!(Grouped::new(&set, Grouping::Pairs(vec![[3, 3]])).is_err());
+    assert!(Grouped::new(&set, Grouping::Pairs(vec![[3, 10]])).is_err());
+}
+
+/// A probe sees what the similarity of the written-back network is.
+#[test]
+fn a_probe_sees_the_network_as_it_is_now() {
+    let (examples, labels) = points(30);
+    let set = Labelled::new(&examples, &labels, None).unwrap();
+    let (mut model, _) = small(9);
+    let network = Network::new(&model, &Options::default()).unwrap();
+    let mut trainer = Trainer::new(&network, TrainerSettings::default()).unwrap();
+    for _ in 0..20 {
+        trainer.step(&set.batch(&(0..30).collect::<Vec<_>>(), 0).unwrap(), 0.05).unwrap();
+    }
+    let probe = Probe::new(&examples, Some(&labels), Settings::default()).unwrap();
+    let probed = probe.measure(&trainer).unwrap();
+    trainer.write_into(&mut model).unwrap();
+    let trained = Network::new(&model, &Options::default()).unwrap();
+    let similarity = Similarity::new(&trained, Settings::default()).unwrap();
+    let counts = similarity.soft_counts(&examples, None, None, &|_| true).unwrap();
+    let mean = counts.counts.iter().sum::<f64>() / 900.0;
+    assert!((probed.density - mean).abs() < 1e-5, "{} {mean}", probed.density);
+    assert!(probed.within.unwrap() > probed.between.unwrap());
 }

@@ -1,6 +1,8 @@
 //! Epochs: the order of the examples, the learning rate, validation and when to stop.
 
 use rand::rngs::ChaCha12Rng;
+use std::collections::BTreeMap;
+
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 
@@ -72,14 +74,34 @@ pub struct Epoch {
     pub best: bool,
 }
 
+/// What early stopping remembers.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Memory {
+    /// The epoch with the lowest validation loss.
+    pub best: Option<Best>,
+    /// Epochs since then.
+    pub waited: usize,
+}
+
+/// The network at its lowest validation loss.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Best {
+    /// That loss.
+    pub loss: f64,
+    /// Values of the parameters.
+    pub values: Vec<Vec<f64>>,
+    /// Running statistics, by name.
+    pub statistics: BTreeMap<String, Vec<f64>>,
+}
+
 /// What a run tells while it goes on, and hears whether to go on.
 pub trait Watcher {
     /// After each step: steps done, of how many.
     fn step(&mut self, trainer: &Trainer, report: &StepReport, step: u64, total: u64)
     -> Result<()>;
 
-    /// After each epoch.
-    fn epoch(&mut self, trainer: &Trainer, epoch: &Epoch) -> Result<()>;
+    /// After each epoch; with `memory` the run can be gone on with later.
+    fn epoch(&mut self, trainer: &Trainer, epoch: &Epoch, memory: &Memory) -> Result<()>;
 }
 
 impl Run {
@@ -98,6 +120,7 @@ impl Run {
         trainer: &mut Trainer,
         set: &dyn TrainingSet,
         validation: Option<&dyn TrainingSet>,
+        memory: &mut Memory,
         watcher: &mut dyn Watcher,
     ) -> Result<()> {
         if set.is_empty() {
@@ -105,8 +128,6 @@ impl Run {
         }
         let per_epoch = self.steps_per_epoch(set.len());
         let total = per_epoch * self.epochs as u64;
-        let mut best: Option<(f64, State)> = None;
-        let mut waited = 0;
         let first = (trainer.steps() / per_epoch) as usize;
         for epoch in first..self.epochs {
             let order = self.shuffle.order(set.len(), epoch);
@@ -129,8 +150,16 @@ impl Run {
                 Some(set) => Some(trainer.evaluate(set, EVALUATED)?),
                 None => None,
             };
-            let lowest = best.as_ref().map_or(f64::INFINITY, |(loss, _)| *loss);
-            let is_best = validation.is_some_and(|tally| tally.mean_loss() < lowest);
+            let lowest = memory.best.as_ref().map_or(f64::INFINITY, |best| best.loss);
+            let loss = validation.map(|tally| tally.mean_loss());
+            let is_best = loss.is_some_and(|loss| loss < lowest);
+            if let (Some(loss), true, Some(_)) = (loss, is_best, self.patience) {
+                let state = trainer.state();
+                let (values, statistics) = (state.values, state.statistics);
+                *memory = Memory { best: Some(Best { loss, values, statistics }), waited: 0 };
+            } else {
+                memory.waited += 1;
+            }
             let report = Epoch {
                 number: epoch + 1,
                 training,
@@ -138,20 +167,14 @@ impl Run {
                 dissimilarity: (counted > 0).then(|| sum / counted as f64),
                 best: is_best,
             };
-            watcher.epoch(trainer, &report)?;
-            let (Some(tally), Some(patience)) = (validation, self.patience) else { continue };
-            if is_best {
-                best = Some((tally.mean_loss(), trainer.state()));
-                waited = 0;
-            } else {
-                waited += 1;
-                if waited >= patience {
-                    break;
-                }
+            watcher.epoch(trainer, &report, memory)?;
+            if validation.is_some() && self.patience.is_some_and(|most| memory.waited >= most) {
+                break;
             }
         }
-        if let Some((_, state)) = best {
-            trainer.resume(&state)?;
+        if let Some(best) = &memory.best {
+            let (values, statistics) = (best.values.clone(), best.statistics.clone());
+            trainer.resume(&State { values, statistics, ..trainer.state() })?;
         }
         Ok(())
     }
