@@ -1,7 +1,8 @@
 """Times gradkin against PyTorch on the MNIST network of the paper.
 
 Two tasks over the first images of a file: the correlation matrix of one number
-per example, and the trace over all ten outputs of the raw kernel. PyTorch
+per example, and the trace over all ten outputs of the raw kernel. With labels
+a third: one epoch of training, batch 64, Adam, over `--training` images. PyTorch
 takes per-example gradients with torch.func, vmap over grad, then one matrix
 product; for the trace, one of each per output. Both run as processes of their
 own, in turns, on all cores; the fastest run and the smallest peak memory of
@@ -10,6 +11,8 @@ that of the whole process.
 
 Needs: pip install torch onnx numpy, and a release build of gradkin. Example:
     python benches/against_pytorch.py paper_cnn/model.onnx t10k-images-idx3-ubyte.gz
+    python benches/against_pytorch.py paper_cnn/model.onnx train-images-idx3-ubyte.gz \\
+        --labels train-labels-idx1-ubyte.gz --tasks training
 """
 
 import argparse
@@ -81,6 +84,38 @@ def read_images(file: Path, count: int, divisor: float) -> np.ndarray:
     return (images.reshape(count, 1, height, width) / divisor).astype(np.float32)
 
 
+def read_labels(file: Path, count: int) -> np.ndarray:
+    """The first labels of a gzipped IDX file."""
+    return np.frombuffer(gzip.decompress(file.read_bytes()), np.uint8, count, offset=8)
+
+
+def compare_training(arguments: argparse.Namespace, folder: Path) -> None:
+    """One epoch each, in turns; gradkin's time is that of the whole process."""
+    files = [folder / "data.npy", folder / "labels.npy"]
+    script = Path(__file__).with_name("pytorch_training.py")
+    theirs = [sys.executable, script, arguments.model, *files]
+    ours = [arguments.gradkin, "train", arguments.model, files[0], "--labels", files[1]]
+    ours += ["--epochs", "1", "-o", folder / "trained.onnx"]
+    seconds, losses, memory = ([], []), ([], []), ([], [])
+    for _ in range(arguments.rounds):
+        measured = run(list(map(str, theirs)))
+        taken, loss = map(float, measured.printed.split())
+        own = run(list(map(str, ours)))
+        for side, values in enumerate([(taken, loss, measured), (own.seconds, None, own)]):
+            seconds[side].append(values[0])
+            memory[side].append(values[2].memory)
+        losses[0].append(loss)
+        losses[1].append(float(own.printed.split("training loss ")[1].split(",")[0]))
+    ratio = min(seconds[1]) / min(seconds[0])
+    print(f"training: {ratio:.2f} times PyTorch's time for one epoch")
+    for side, name in enumerate(["PyTorch", "gradkin"]):
+        print(
+            f"  {name:8} {min(seconds[side]):8.2f} s {min(memory[side]) / 2**20:8.0f} MiB"
+            f"  mean loss over the epoch {np.mean(losses[side]):.4f}",
+            flush=True,
+        )
+
+
 def difference(folder: Path) -> float:
     """The largest difference of the two results, relative to the largest entry."""
     ours, theirs = np.load(folder / "gradkin.npy"), np.load(folder / "pytorch.npy")
@@ -116,9 +151,10 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--outputs", default="sum", help="sum, mean or an output's index")
     parser.add_argument("--chunk", type=int, default=100, help="PyTorch's examples at once")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument(
-        "--tasks", nargs="+", choices=GRADKIN_ARGUMENTS, default=[*GRADKIN_ARGUMENTS]
-    )
+    tasks = [*GRADKIN_ARGUMENTS, "training"]
+    parser.add_argument("--tasks", nargs="+", choices=tasks, default=[*GRADKIN_ARGUMENTS])
+    parser.add_argument("--labels", type=Path, help="labels of the images, gzipped IDX")
+    parser.add_argument("--training", type=int, default=60000, help="images to train with")
     return parser.parse_args()
 
 
@@ -130,7 +166,15 @@ def main() -> None:
         images = read_images(arguments.images, arguments.examples, arguments.divisor)
         np.save(folder / "data.npy", images)
         for task in arguments.tasks:
-            compare(task, arguments, folder)
+            if task == "training":
+                if arguments.labels is None:
+                    raise SystemExit("training needs --labels")
+                images = read_images(arguments.images, arguments.training, arguments.divisor)
+                np.save(folder / "data.npy", images)
+                np.save(folder / "labels.npy", read_labels(arguments.labels, arguments.training))
+                compare_training(arguments, folder)
+            else:
+                compare(task, arguments, folder)
 
 
 if __name__ == "__main__":

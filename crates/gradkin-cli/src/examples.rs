@@ -49,6 +49,26 @@ impl Set {
         Ok(self)
     }
 
+    /// The labels as a training takes them: classes, or numbers. Whole numbers that could be either
+    /// are classes where the loss wants them.
+    pub(crate) fn training_labels(&self, wants_classes: bool) -> Outcome<gradkin::Labels> {
+        let source = self.data().source();
+        let Some(labels) = self.data().labels().cloned() else {
+            return Err(Failure::mistake(format!("{source} has no labels")));
+        };
+        match labels {
+            labels @ Labels::Classes { .. } => classes(labels, source),
+            labels if wants_classes => {
+                let whole = labels.into_classes(source).map_err(|_| {
+                    Failure::mistake(format!("the labels of {source} are numbers, not classes"))
+                        .hint("the cross-entropy takes classes; use --loss squared, absolute or huber")
+                })?;
+                classes(whole, source)
+            }
+            labels => Ok(targets(labels)),
+        }
+    }
+
     /// The data as it was read.
     pub(crate) fn data(&self) -> &Dataset {
         self.prepared.dataset()

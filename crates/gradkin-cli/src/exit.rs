@@ -41,6 +41,11 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
+    /// What went wrong.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
     /// The user's mistake; what follows the first `; ` of the message says what to do about it.
     pub(crate) fn mistake(message: impl ToString) -> Self {
         Self::new(Cause::Mistake, &message.to_string())

@@ -80,6 +80,18 @@ pub(crate) fn data(
     }
 }
 
+/// The numbers of a file that is read like labels.
+pub(crate) fn numbers(source: &str) -> Outcome<Vec<f64>> {
+    let (path, column) = file_and_column(source);
+    Ok(match Labels::open(path, column)? {
+        Labels::Targets { values, .. } => values,
+        Labels::Classes { ids, names: None } => ids.into_iter().map(|id| id as f64).collect(),
+        Labels::Classes { .. } => {
+            return Err(Failure::mistake(format!("{source} holds words where numbers belong")));
+        }
+    })
+}
+
 /// `FILE` or `FILE:COLUMN`; a file whose name has a colon in it is taken for what it is.
 fn file_and_column(labels: &str) -> (&str, Option<&str>) {
     match labels.rsplit_once(':') {

@@ -82,7 +82,7 @@ impl Sweep<'_> {
     /// parameter of the network; `None` where it is not among those chosen or does not reach the
     /// output.
     pub fn gradient(&self, pass: &Pass, seeds: &Tensor) -> Result<Vec<Option<Tensor>>> {
-        self.summed(pass, self.from_output(seeds)?, (seeds.dims()[0], seeds.dims()[1]))
+        self.summed(pass, self.seeded(seeds)?, (seeds.dims()[0], seeds.dims()[1]))
     }
 
     /// The same from cotangents of any values, `[B, *shape]` each.

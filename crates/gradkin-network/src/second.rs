@@ -45,7 +45,7 @@ impl Sweep<'_> {
         let (batch, width) = (seeds.dims()[0], seeds.dims()[1]);
         let cotangents = vec![None; self.network.values.len()];
         let mut record = Record { batch, width, cotangents };
-        let start = self.from_output(seeds)?;
+        let start = self.seeded(seeds)?;
         self.sweep_back(pass, start, (batch, width), sink, Some(&mut record))?;
         Ok(record)
     }

@@ -327,11 +327,11 @@ impl<'a> Sweep<'a> {
     /// the sink.
     pub fn reverse(&self, pass: &Pass, seeds: &Tensor, sink: &mut dyn Sink) -> Result<()> {
         let (batch, width) = (seeds.dims()[0], seeds.dims()[1]);
-        self.sweep_back(pass, self.from_output(seeds)?, (batch, width), sink, None)
+        self.sweep_back(pass, self.seeded(seeds)?, (batch, width), sink, None)
     }
 
     /// Cotangents by value, of which only the output has any.
-    pub(crate) fn from_output(&self, seeds: &Tensor) -> Result<Vec<Option<Tensor>>> {
+    pub(crate) fn seeded(&self, seeds: &Tensor) -> Result<Vec<Option<Tensor>>> {
         let rows = seeds.dims()[0] * seeds.dims()[1];
         let mut start = vec![None; self.network.values.len()];
         start[self.output] =

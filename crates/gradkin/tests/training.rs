@@ -1,5 +1,5 @@
-//! Training: the gradient of the similarity term against central differences, optimizers against
-//! numbers worked out by PyTorch, and runs that go on where they stopped.
+//! Training: the gradient of the similarity term against central differences, and runs that go on
+//! where they stopped.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

@@ -2,6 +2,7 @@
 
 mod commands;
 mod options;
+mod train;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
@@ -12,6 +13,8 @@ pub(crate) use commands::{
 pub(crate) use options::{
     DataArgs, Dtype, Format, Kind, Layout, Metric, Missing, Reduce, SimilarityArgs, TableArgs,
 };
+
+pub(crate) use train::{Enforce, Init, Method, TrainArgs};
 
 use crate::grammar;
 
@@ -38,6 +41,7 @@ Examples:
   gradkin labels model.onnx images.idx.gz --labels labels.idx.gz --scale 1/255 -o labels.parquet
   gradkin duplicates model.onnx photos/ --resize 224x224 --scale 1/255 --show duplicates.png
   gradkin kernel model.onnx x.npy -o kernel.npy
+  gradkin train model.onnx images.idx.gz --labels labels.idx.gz --scale 1/255 -o trained.onnx
 
 Exit codes: 0 done, 1 failure, 2 mistake in the command line or in a file, 130 interrupted.";
 
@@ -58,6 +62,8 @@ pub(crate) enum Command {
     Labels(LabelsArgs),
     /// Find groups of examples that the network cannot tell apart
     Duplicates(DuplicatesArgs),
+    /// Train a network, with similarity enforced where asked for
+    Train(Box<TrainArgs>),
     /// Print completions for a shell
     Completions(CompletionsArgs),
 }

@@ -8,3 +8,4 @@ pub(crate) mod inspect;
 pub(crate) mod kernel;
 pub(crate) mod labels;
 pub(crate) mod neighbors;
+pub(crate) mod train;

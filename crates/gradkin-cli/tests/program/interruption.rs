@@ -24,6 +24,7 @@ fn ctrl_c_ends_with_130_and_leaves_nothing() {
         ("density", "--hard 0.9 -o d.parquet --show d.png"),
         ("duplicates", "-o d.csv"),
         ("labels", "--labels l.npy -o l.parquet"),
+        ("train", "--labels l.npy --enforce class -o t.onnx --metrics m.parquet"),
     ] {
         let child = folder
             .command([command.as_ref(), model.as_os_str(), "x.npy".as_ref()])

@@ -13,5 +13,6 @@ mod kernels;
 mod labels;
 mod neighbors;
 mod support;
+mod train;
 mod undefined;
 mod weights;

@@ -68,10 +68,7 @@ pub(crate) fn ascend(operator: &dyn Operator, second: &Second) -> OpResult<Ascen
         input.dtype().is_float() || input.dims()[0] == 1 || second.reverse.width == 1
     };
     let inputs = || second.reverse.inputs.iter().flatten();
-    if operator.is_linear()
-        && second.factors.iter().all(Option::is_none)
-        && inputs().all(|input| plain(input))
-    {
+    if operator.is_linear() && second.factors.iter().all(Option::is_none) && inputs().all(plain) {
         return linear(operator, second);
     }
     match operator.second(second)? {

@@ -36,5 +36,5 @@ pub use optimizer::Optimizer;
 pub use probe::{Probe, Probed};
 pub use run::{Best, Epoch, Memory, Run, Shuffle, Watcher};
 pub use schedule::Schedule;
-pub use set::{Batch, Labelled, Targets, TrainingSet};
+pub use set::{Batch, Gathered, Labelled, Selection, Targets, TrainingSet};
 pub use trainer::{State, StepReport, Trainer, TrainerSettings};

@@ -237,3 +237,41 @@ fn adam<T: Number>(
         *value = *value * shrink - step * *m / (v.sqrt() * root + epsilon);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    /// Four steps along given gradients; the values were worked out by PyTorch's optimizers.
+    #[test]
+    fn moves_as_pytorch_does() {
+        let adam = Optimizer::adam();
+        let adamw = Optimizer::AdamW { beta1: 0.8, beta2: 0.99, epsilon: 1e-6 };
+        let sgd = Optimizer::Sgd { momentum: 0.9, nesterov: false };
+        let nesterov = Optimizer::Sgd { momentum: 0.9, nesterov: true };
+        let cases =
+            [(sgd, 0.01, SGD), (nesterov, 0.0, NESTEROV), (adam, 0.01, ADAM), (adamw, 0.05, ADAMW)];
+        for (optimizer, decay, wanted) in cases {
+            let start = Tensor::new(&[1.0f64, -2.0, 0.5], &Device::Cpu).unwrap();
+            let mut held = Held::new(&[start]).unwrap();
+            for t in 0..4u64 {
+                let s = t as f64;
+                let gradient = [0.3 * s - 0.2, 1.5, -0.1 * s * s + 0.05];
+                let gradient = Some(Tensor::new(&gradient, &Device::Cpu).unwrap());
+                let by = Move { optimizer, rate: 0.1, decay, count: t + 1 };
+                held.follow(&[gradient], 1.0, by).unwrap();
+            }
+            let [values, ..] = held.lists();
+            for (found, wanted) in values[0].iter().zip(wanted) {
+                assert!((found - wanted).abs() < 1e-12, "{optimizer:?}: {found} {wanted}");
+            }
+        }
+    }
+
+    const SGD: [f64; 3] = [0.8865423272809999, -3.337206151452, 0.6433285381555];
+    const NESTEROV: [f64; 3] = [0.8061120000000002, -3.821615, 0.7530695000000001];
+    const ADAM: [f64; 3] = [1.000783066660786, -2.399984695646145, 0.5315462783306821];
+    const ADAMW: [f64; 3] = [0.9663999525938756, -2.357308724076851, 0.5560008658418398];
+}

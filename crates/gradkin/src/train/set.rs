@@ -155,6 +155,82 @@ impl TrainingSet for Labelled<'_> {
     }
 }
 
+/// Some examples of a set, in a given order.
+pub struct Selection<'a> {
+    set: &'a dyn TrainingSet,
+    rows: Vec<usize>,
+}
+
+impl<'a> Selection<'a> {
+    /// The examples at `rows`.
+    ///
+    /// # Errors
+    /// Where there is no such example.
+    pub fn new(set: &'a dyn TrainingSet, rows: Vec<usize>) -> Result<Self> {
+        if let Some(row) = rows.iter().find(|row| **row >= set.len()) {
+            return Err(Error::Usage(format!("there is no example {row} among {}", set.len())));
+        }
+        Ok(Self { set, rows })
+    }
+}
+
+impl TrainingSet for Selection<'_> {
+    fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    fn batch(&self, indices: &[usize], draw: u64) -> Result<Batch> {
+        let rows: Vec<usize> = indices.iter().map(|index| self.rows[*index]).collect();
+        self.set.batch(&rows, draw)
+    }
+}
+
+/// Some examples of a set held in memory, to be looked at again and again.
+pub struct Gathered {
+    inputs: Vec<InputData>,
+    count: usize,
+    labels: Option<Labels>,
+}
+
+impl Gathered {
+    /// The examples at `rows`, with labels for them.
+    ///
+    /// # Errors
+    /// Whatever reading them gives.
+    pub fn new(set: &dyn Examples, rows: &[usize], labels: Option<Labels>) -> Result<Self> {
+        Ok(Self { inputs: rows_of(set, rows)?, count: rows.len(), labels })
+    }
+}
+
+impl Examples for Gathered {
+    fn len(&self) -> usize {
+        self.count
+    }
+
+    fn batch(
+        &self,
+        range: std::ops::Range<usize>,
+    ) -> std::result::Result<Vec<InputData>, Box<dyn std::error::Error + Send + Sync>> {
+        fn part<T: Copy>(values: &[T], count: usize, range: &std::ops::Range<usize>) -> Vec<T> {
+            let width = values.len() / count.max(1);
+            values[range.start * width..range.end * width].to_vec()
+        }
+        if range.end > self.count {
+            return Err(format!("there are no examples {range:?} among {}", self.count).into());
+        }
+        let each = self.inputs.iter().map(|input| match input {
+            InputData::F32(v) => InputData::F32(part(v, self.count, &range)),
+            InputData::F64(v) => InputData::F64(part(v, self.count, &range)),
+            InputData::I64(v) => InputData::I64(part(v, self.count, &range)),
+        });
+        Ok(each.collect())
+    }
+
+    fn labels(&self) -> Option<&Labels> {
+        self.labels.as_ref()
+    }
+}
+
 /// Examples at any indices, in that order.
 pub(crate) fn rows_of(set: &dyn Examples, indices: &[usize]) -> Result<Vec<InputData>> {
     let mut all: Vec<InputData> = Vec::new();
