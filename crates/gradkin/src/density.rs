@@ -4,7 +4,7 @@ use gradkin_network::Precision;
 
 use crate::error::{Error, Result};
 use crate::examples::Examples;
-use crate::gather::{Column, Met, gather, meet};
+use crate::gather::{Column, Keep, Met, Wanted, gather, meet};
 use crate::kernel::{Similarity, Undefined, check_labels};
 use crate::number::Number;
 use crate::plan::Purpose;
@@ -31,7 +31,8 @@ impl Similarity<'_> {
     /// N_S(i) = Σ_j k(i, j) over a set, for each of `queries` or for the set's own examples, and the
     /// same class by class where `classes` (of the set) are given.
     ///
-    /// Takes two sweeps over the data and one array of the parameters' size per output (and class).
+    /// Takes two sweeps over the data and one array of the parameters' size per output (and class);
+    /// one sweep where the set meets itself and all its factors fit an eighth of the memory budget.
     /// The reduction must be the trace.
     ///
     /// # Errors
@@ -71,23 +72,18 @@ impl Similarity<'_> {
         if let Some(classes) = classes {
             classes.check(set.len(), set.name())?;
         }
-        let groups = classes.map_or(1, |c| c.width());
         let mut recipe = self.recipe(Purpose::Sums(column.rows(d)))?;
-        recipe.positions_first = true;
-        // Maps take d² numbers an example; the sides of influence have different ones.
-        let maps = set.len().saturating_mul(d * d * size_of::<f64>());
-        recipe.keep_maps = recipe.kind != Kind::Influence && maps <= self.settings().memory / 8;
+        (recipe.positions_first, recipe.maps_beside) = (true, true);
         let others = queries.unwrap_or(set);
         [set, others].into_iter().try_for_each(|set| check_labels(&recipe, set))?;
         let total = (set.len() + others.len()) as u64;
         let counter = Counter::new(watch, Stage::Sweep, total);
         let budget = self.settings().memory;
-        let sums = gather::<T>(&recipe, set, &[column], budget, &counter)?;
-        let count = |_: usize, met: Met| {
-            let of_group = |g: usize| trace(met.product, d, d * groups, g * d);
-            ((0..groups).map(of_group).collect::<Vec<f64>>(), met.rank, met.finite)
-        };
-        let found = meet(&recipe, &sums, others, queries.is_none(), &counter, &count)?;
+        let keep = Keep::most::<T>(&recipe, (set, queries), budget);
+        let sums = gather::<T>(&recipe, set, &[column], (budget, keep), &counter)?;
+        let count = |_: usize, met: Met| (met.product.to_vec(), met.rank, met.finite);
+        let whose = (others, queries.is_none());
+        let found = meet(&recipe, &sums, whose, Wanted::Traces, &counter, &count)?;
         let mut result = SoftCounts {
             counts: Vec::with_capacity(found.len()),
             by_class: Vec::new(),
@@ -107,9 +103,4 @@ impl Similarity<'_> {
         }
         Ok(result)
     }
-}
-
-/// Trace of the d×d block of `[d, rows]` that starts at `first`.
-pub(crate) fn trace(product: &[f64], d: usize, rows: usize, first: usize) -> f64 {
-    (0..d).map(|c| product[c * rows + first + c]).sum()
 }
