@@ -127,7 +127,9 @@ impl Similarity<'_> {
         columns.extend(quantities.iter().zip(&written).map(|(quantity, written)| {
             match (matrices, *quantity) {
                 (true, _) => Column::Combined { values: written },
-                (false, Quantity::Classes { ids, count }) => Column::Groups { ids, count },
+                (false, Quantity::Classes { ids, count }) => {
+                    Column::Groups { ids, first: 0, count }
+                }
                 (false, Quantity::Numbers { values, width }) => Column::Scaled { values, width },
             }
         }));

@@ -25,8 +25,8 @@ use crate::similarity::Kind;
 pub(crate) enum Column<'a> {
     /// With J̃ itself: d rows.
     Whole,
-    /// With J̃, in the d rows of the example's group.
-    Groups { ids: &'a [usize], count: usize },
+    /// With J̃, in the d rows of the example's group, if that is among `count` groups from `first`.
+    Groups { ids: &'a [usize], first: usize, count: usize },
     /// With J̃ times each of `width` numbers of its own: d rows for each number.
     Scaled { values: &'a [f64], width: usize },
     /// With J̃ᵀ a for a vector a of its own of d numbers: one row.
@@ -227,6 +227,13 @@ fn joined<T: Number>(rows: Vec<Row>) -> Vec<T> {
     all
 }
 
+/// How many blocks of d rows of S fit the budget; at least one is always tried.
+pub(crate) fn blocks_that_fit(recipe: &Recipe, budget: usize) -> usize {
+    let weights: usize = recipe.plan.iter().map(|planned| planned.shape.weights()).sum();
+    let bytes = weights.saturating_mul(recipe.width() * size_of::<f64>());
+    (budget / bytes.max(1)).max(1)
+}
+
 fn check_room(rows: usize, weights: usize, budget: usize) -> Result<()> {
     let bytes = rows.saturating_mul(weights).saturating_mul(size_of::<f64>());
     if bytes <= budget {
@@ -286,9 +293,14 @@ impl Column<'_> {
         };
         match self {
             Self::Whole => vec![whole(0, all())],
-            Self::Groups { ids, count } => {
+            Self::Groups { ids, first, count } => {
                 let mut members = vec![Vec::new(); *count];
-                all().into_iter().for_each(|b| members[ids[range.start + b]].push(b));
+                for b in all() {
+                    let group = ids[range.start + b].checked_sub(*first);
+                    if let Some(members) = group.and_then(|group| members.get_mut(group)) {
+                        members.push(b);
+                    }
+                }
                 let groups = members.into_iter().enumerate().filter(|(_, m)| !m.is_empty());
                 groups.map(|(group, members)| whole(group * d, members)).collect()
             }

@@ -211,6 +211,32 @@ fn sweeping_twice_changes_nothing_in_single_precision() {
     sweeping_twice_changes_nothing(Precision::F32);
 }
 
+#[test]
+fn classes_that_do_not_fit_together_are_counted_in_turns() {
+    for case in cases(Precision::F64) {
+        let n = case.data.len();
+        let (set, queries) = (Part(&case.data, 0..n - 1), Part(&case.data, n / 2..n));
+        let ids: Vec<usize> = (0..n - 1).map(|i| i * 7 % 5).collect();
+        let classes = Quantity::Classes { ids: &ids, count: 5 };
+        let weights: usize = case.network.parameters().iter().map(|p| p.len()).sum();
+        let plenty = settings(Kind::Correlation, Reduction::Trace);
+        let similarity = Similarity::new(&case.network, plenty.clone()).unwrap();
+        let block = similarity.outputs().unwrap() * weights * size_of::<f64>();
+        for queries in [None, Some(&queries as &dyn Examples)] {
+            let all = similarity.soft_counts(&set, queries, Some(classes), &go_on).unwrap();
+            for memory in [block, 2 * block] {
+                let scant = Settings { memory, ..plenty.clone() };
+                let scant = Similarity::new(&case.network, scant).unwrap();
+                let found = scant.soft_counts(&set, queries, Some(classes), &go_on).unwrap();
+                assert!(relative(&found.by_class, &all.by_class) < 1e-9, "{}", case.name);
+                assert!(relative(&found.counts, &all.counts) < 1e-9, "{}", case.name);
+                assert_eq!(found.undefined, all.undefined);
+                assert_eq!(found.undefined_queries, all.undefined_queries);
+            }
+        }
+    }
+}
+
 fn pseudo_inverse(m: &Mat<f64>, tolerance: f64) -> (Mat<f64>, f64) {
     let d = m.nrows();
     let gram = m.transpose() * m;
