@@ -8,10 +8,9 @@
 use faer::Mat;
 use gradkin_network::Precision;
 
-use crate::density::trace;
 use crate::error::{Error, Result};
 use crate::examples::Examples;
-use crate::gather::{Column, Met, gather, meet};
+use crate::gather::{Column, Keep, Met, Wanted, gather, meet, trace};
 use crate::kernel::{Similarity, Undefined, check_labels};
 use crate::number::Number;
 use crate::plan::Purpose;
@@ -128,18 +127,23 @@ impl Similarity<'_> {
         columns.extend(quantities.iter().zip(&written).map(|(quantity, written)| {
             match (matrices, *quantity) {
                 (true, _) => Column::Combined { values: written },
-                (false, Quantity::Classes { ids, count }) => Column::Groups { ids, count },
+                (false, Quantity::Classes { ids, count }) => {
+                    Column::Groups { ids, first: 0, count }
+                }
                 (false, Quantity::Numbers { values, width }) => Column::Scaled { values, width },
             }
         }));
         let rows: usize = columns.iter().map(|c| c.rows(d)).sum();
         let mut recipe = self.recipe(Purpose::Sums(rows))?;
         (recipe.positions_first, recipe.keep_own) = (true, true);
+        recipe.maps_beside = columns.iter().all(Column::takes_maps);
         let others = queries.unwrap_or(set);
         [set, others].into_iter().try_for_each(|set| check_labels(&recipe, set))?;
         let total = (set.len() + others.len()) as u64;
         let counter = Counter::new(watch, Stage::Sweep, total);
-        let sums = gather::<T>(&recipe, set, &columns, self.settings().memory, &counter)?;
+        let budget = self.settings().memory;
+        let keep = Keep::most::<T>(&recipe, (set, queries), budget);
+        let sums = gather::<T>(&recipe, set, &columns, (budget, keep), &counter)?;
         let tolerance = tolerance(self.network().precision());
         let count = set.len() - sums.not_finite.len() - sums.rank_zero.len();
         let weigh = Weigh { d, rows, matrices, quantities, norms: sums.norms, count, tolerance };
@@ -153,7 +157,9 @@ impl Similarity<'_> {
                 met.finite,
             )
         };
-        let found = meet(&recipe, &sums, others, false, &counter, &make)?;
+        let wanted = if matrices { Wanted::All } else { Wanted::Traces };
+        let whose = (others, with_self);
+        let found = meet(&recipe, &sums, whose, wanted, &counter, &make)?;
         let empty = |q: &Quantity| Average {
             width: q.width(),
             values: Vec::new(),
@@ -236,7 +242,7 @@ impl Weigh<'_> {
         let d = self.d;
         let own_trace = trace(met.own, d, d, 0);
         let own_weight = if own.is_some() { own_trace } else { 0.0 };
-        let total = trace(met.product, d, self.rows, 0) - own_weight;
+        let total = met.product[0] - own_weight;
         let norm = own_trace.max(0.0).sqrt();
         let norms = self.norms - if own.is_some() { norm } else { 0.0 };
         let condition = norm * norms / total.abs();
@@ -246,13 +252,13 @@ impl Weigh<'_> {
         if alone || total.abs() <= rounding || !condition.is_finite() {
             return (total, f64::INFINITY, None);
         }
-        let mut first = d;
+        let mut first = 1;
         let values = self.quantities.iter().map(|quantity| {
             let width = quantity.width();
             let at = first;
-            first += d * width;
+            first += width;
             let value = |c: usize| {
-                let sum = trace(met.product, d, self.rows, at + c * d);
+                let sum = met.product[at + c];
                 (sum - own.map_or(0.0, |i| own_weight * quantity.get(i, c))) / total
             };
             (0..width).map(value).collect()

@@ -4,7 +4,7 @@ use gradkin_network::Precision;
 
 use crate::error::{Error, Result};
 use crate::examples::Examples;
-use crate::gather::{Column, Met, gather, meet};
+use crate::gather::{Column, Keep, Met, Wanted, blocks_that_fit, gather, meet};
 use crate::kernel::{Similarity, Undefined, check_labels};
 use crate::number::Number;
 use crate::plan::Purpose;
@@ -31,7 +31,9 @@ impl Similarity<'_> {
     /// N_S(i) = Σ_j k(i, j) over a set, for each of `queries` or for the set's own examples, and the
     /// same class by class where `classes` (of the set) are given.
     ///
-    /// Takes two sweeps over the data and one array of the parameters' size per output (and class).
+    /// Takes two sweeps over the data and one array of the parameters' size per output (and class);
+    /// one sweep where the set meets itself and all its factors fit an eighth of the memory budget.
+    /// Where sums of all classes do not fit the budget, as many as fit are taken at a time.
     /// The reduction must be the trace.
     ///
     /// # Errors
@@ -61,38 +63,48 @@ impl Similarity<'_> {
         watch: Watch,
     ) -> Result<SoftCounts> {
         let d = self.outputs()?;
-        let column = match classes {
-            None => Column::Whole,
-            Some(Quantity::Classes { ids, count }) => Column::Groups { ids, count },
-            Some(Quantity::Numbers { .. }) => {
-                return Err(Error::Usage("counts by class need class labels".into()));
-            }
-        };
+        if let Some(Quantity::Numbers { .. }) = classes {
+            return Err(Error::Usage("counts by class need class labels".into()));
+        }
         if let Some(classes) = classes {
             classes.check(set.len(), set.name())?;
         }
-        let groups = classes.map_or(1, |c| c.width());
-        let mut recipe = self.recipe(Purpose::Sums(column.rows(d)))?;
-        recipe.positions_first = true;
-        // Maps take d² numbers an example; the sides of influence have different ones.
-        let maps = set.len().saturating_mul(d * d * size_of::<f64>());
-        recipe.keep_maps = recipe.kind != Kind::Influence && maps <= self.settings().memory / 8;
+        let groups = classes.map_or(1, |c| c.width()).max(1);
+        let mut recipe = self.recipe(Purpose::Sums(d * groups))?;
+        (recipe.positions_first, recipe.maps_beside) = (true, true);
         let others = queries.unwrap_or(set);
         [set, others].into_iter().try_for_each(|set| check_labels(&recipe, set))?;
-        let total = (set.len() + others.len()) as u64;
-        let counter = Counter::new(watch, Stage::Sweep, total);
         let budget = self.settings().memory;
-        let sums = gather::<T>(&recipe, set, &[column], budget, &counter)?;
-        let count = |_: usize, met: Met| {
-            let of_group = |g: usize| trace(met.product, d, d * groups, g * d);
-            ((0..groups).map(of_group).collect::<Vec<f64>>(), met.rank, met.finite)
-        };
-        let found = meet(&recipe, &sums, others, queries.is_none(), &counter, &count)?;
+        let keep = Keep::most::<T>(&recipe, (set, queries), budget);
+        // As many classes at a time as the budget holds sums for, each time with sweeps of their own.
+        let held = blocks_that_fit(&recipe, budget).min(groups);
+        let rounds = groups.div_ceil(held);
+        let total = ((set.len() + others.len()) * rounds) as u64;
+        let counter = Counter::new(watch, Stage::Sweep, total);
+        let whose = (others, queries.is_none());
+        let mut found: Vec<(Vec<f64>, usize, bool)> = Vec::new();
+        let (mut rank_zero, mut not_finite) = (Vec::new(), Vec::new());
+        for first in (0..groups).step_by(held) {
+            let count = held.min(groups - first);
+            let column = match classes {
+                Some(Quantity::Classes { ids, .. }) => Column::Groups { ids, first, count },
+                _ => Column::Whole,
+            };
+            let sums = gather::<T>(&recipe, set, &[column], (budget, keep), &counter)?;
+            let make = |_: usize, met: Met| (met.product.to_vec(), met.rank, met.finite);
+            let more = meet(&recipe, &sums, whose, Wanted::Traces, &counter, &make)?;
+            if found.is_empty() {
+                found = more;
+            } else {
+                found.iter_mut().zip(more).for_each(|(own, more)| own.0.extend(more.0));
+            }
+            (rank_zero, not_finite) = (sums.rank_zero, sums.not_finite);
+        }
         let mut result = SoftCounts {
             counts: Vec::with_capacity(found.len()),
             by_class: Vec::new(),
             undefined_queries: Undefined::default(),
-            undefined: Undefined { rank_zero: sums.rank_zero, not_finite: sums.not_finite },
+            undefined: Undefined { rank_zero, not_finite },
         };
         let zero_counts = self.settings().kind != Kind::Inner;
         for (i, (by_class, rank, finite)) in found.into_iter().enumerate() {
@@ -107,9 +119,4 @@ impl Similarity<'_> {
         }
         Ok(result)
     }
-}
-
-/// Trace of the d×d block of `[d, rows]` that starts at `first`.
-pub(crate) fn trace(product: &[f64], d: usize, rows: usize, first: usize) -> f64 {
-    (0..d).map(|c| product[c * rows + first + c]).sum()
 }

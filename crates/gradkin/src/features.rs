@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use gradkin_network::candle_core::{DType, Tensor};
-use gradkin_network::{Collected, Factor, FactorShape, Sweep};
+use gradkin_network::{Factor, FactorShape, NetworkError, Sink, Sweep};
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
@@ -40,8 +40,8 @@ pub(crate) struct Recipe<'a> {
     pub(crate) positions_first: bool,
     /// Whether K(x, x) is kept with the features.
     pub(crate) keep_own: bool,
-    /// Whether maps are kept with the features.
-    pub(crate) keep_maps: bool,
+    /// Whether features are Jacobians as they come, with their maps beside them, rather than mapped.
+    pub(crate) maps_beside: bool,
 }
 
 /// One network with its output.
@@ -154,7 +154,8 @@ pub(crate) struct Features<T> {
     pub(crate) finite: Vec<bool>,
     /// K(x, x) of the mapped Jacobians, `[d, d]` per example, where the recipe keeps it.
     pub(crate) own: Vec<f64>,
-    /// The maps, where the recipe keeps them.
+    /// The maps that Jacobians are still to be multiplied with, where the recipe wants them beside;
+    /// empty where it does not.
     pub(crate) maps: Vec<Map>,
 }
 
@@ -244,7 +245,7 @@ impl<T: Number> Features<T> {
         self.finite.resize(count, true);
         let own = if recipe.keep_own { recipe.width() * recipe.width() } else { 0 };
         self.own.resize(own * count, 0.0);
-        self.maps.resize(if recipe.keep_maps { count } else { 0 }, None);
+        self.maps.resize(if recipe.maps_beside { count } else { 0 }, None);
     }
 }
 
@@ -341,6 +342,20 @@ struct Raw<T> {
     index: Vec<i64>,
 }
 
+/// Brings each factor into its planned form as it comes, while it is still in cache, and lets go of
+/// it, so that the sweep's next steps find memory that is warm.
+struct Taken<'t, T> {
+    layout: &'t [Arrays],
+    raw: Vec<Option<Raw<T>>>,
+}
+
+impl<T: Number> Sink for Taken<'_, T> {
+    fn accept(&mut self, component: usize, factor: Factor) -> Result<(), NetworkError> {
+        self.raw[component] = Some(plain(factor, &self.layout[component])?);
+        Ok(())
+    }
+}
+
 /// A micro-batch swept and brought into plain arrays, with each example's map on a side.
 pub(crate) struct Swept<T> {
     raw: Vec<Raw<T>>,
@@ -369,15 +384,14 @@ impl<T: Number> Swept<T> {
             if let Some(maps) = known {
                 seeds = mapped_seeds(&seeds, maps)?;
             }
-            let mut sink = Collected::default();
-            sweep.reverse(&pass, &seeds, &mut sink)?;
-            drop(pass);
             let layout = &layout[raw.len()..][..sweep.components().len()];
-            for (component, arrays) in layout.iter().enumerate() {
-                let Some(factor) = sink.factors.remove(&component) else {
+            let mut taken = Taken { layout, raw: layout.iter().map(|_| None).collect() };
+            sweep.reverse(&pass, &seeds, &mut taken)?;
+            for (component, taken) in taken.raw.into_iter().enumerate() {
+                let Some(taken) = taken else {
                     return Err(Error::Usage(format!("component {component} brought no factor")));
                 };
-                raw.push(plain::<T>(factor, arrays)?);
+                raw.push(taken);
             }
         }
         if let Some(maps) = known {
@@ -412,11 +426,16 @@ impl<T: Number> Swept<T> {
         self.maps[b].as_ref().map_or((0, false), |(rank, _)| (*rank, true))
     }
 
-    /// Example `b`'s δ (or gradients) by a component, mapped: `[d, inner]`.
-    pub(crate) fn mapped(&self, component: usize, b: usize, d: usize) -> std::borrow::Cow<'_, [T]> {
+    /// Example `b`'s δ (or gradients) by a component, as they came: `[d, inner]`.
+    fn plain(&self, component: usize, b: usize, d: usize) -> &[T] {
         let delta = &self.raw[component].delta;
         let inner = delta.len() / (self.count * d).max(1);
-        let own = &delta[b * d * inner..(b + 1) * d * inner];
+        &delta[b * d * inner..(b + 1) * d * inner]
+    }
+
+    /// The same, mapped.
+    pub(crate) fn mapped(&self, component: usize, b: usize, d: usize) -> std::borrow::Cow<'_, [T]> {
+        let own = self.plain(component, b, d);
         match &self.maps[b] {
             Some((_, Some(map))) => apply(map, own, d).into(),
             _ => own.into(),
@@ -468,7 +487,7 @@ fn sweep_into<T: Number>(
 }
 
 /// A factor in the planned form, as plain arrays with the output axis right after the example's.
-fn plain<T: Number>(factor: Factor, arrays: &Arrays) -> Result<Raw<T>> {
+fn plain<T: Number>(factor: Factor, arrays: &Arrays) -> Result<Raw<T>, NetworkError> {
     Ok(match (factor, arrays) {
         (Factor::Outer { input, cotangent, .. }, Arrays::Factored { .. }) => {
             Raw { delta: numbers(&cotangent)?, input: numbers(&input)?, index: Vec::new() }
@@ -484,6 +503,9 @@ fn plain<T: Number>(factor: Factor, arrays: &Arrays) -> Result<Raw<T>> {
     })
 }
 
+/// Numbers in double precision that are multiplied at once where K(x, x) is taken of whole gradients.
+const BLOCK: usize = 4096;
+
 /// Add a component's part of K(x, x) for example `b` of the micro-batch, in double precision.
 fn add_self_kernel<T: Number>(
     raw: &Raw<T>,
@@ -494,8 +516,18 @@ fn add_self_kernel<T: Number>(
 ) {
     match arrays {
         Arrays::Dense { len, .. } => {
-            let rows = wide(&raw.delta[b * d * len..(b + 1) * d * len]);
-            product_abt((d, d, *len), &rows, &rows, kernel, Into::Add);
+            // So many columns at a time as stay in the first-level cache.
+            let step = (BLOCK / d).max(64);
+            let rows = &raw.delta[b * d * len..(b + 1) * d * len];
+            let mut block = Vec::with_capacity(d * step.min(*len));
+            for first in (0..*len).step_by(step) {
+                let width = step.min(len - first);
+                block.clear();
+                for row in rows.chunks_exact(*len) {
+                    block.extend(row[first..first + width].iter().map(|x| x.to_f64()));
+                }
+                product_abt((d, d, width), &block, &block, kernel, Into::Add);
+            }
         }
         Arrays::Factored { groups, positions, input, cotangent } => {
             // Σ_{t,u} (a_t·a_u)(δ_t·δ_u) = Σ_t δ_t · (Σ_u (a_t·a_u) δ_u).
@@ -551,7 +583,11 @@ fn place<T: Number>(
     target: &mut Target<T>,
 ) {
     let d = recipe.width();
-    let own = swept.mapped(component, b, d);
+    let own = if recipe.maps_beside {
+        swept.plain(component, b, d).into()
+    } else {
+        swept.mapped(component, b, d)
+    };
     let inner = own.len() / d.max(1);
     match arrays {
         Arrays::Dense { array, len } => {

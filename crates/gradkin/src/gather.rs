@@ -16,16 +16,17 @@ use crate::error::{Error, Result};
 use crate::examples::Examples;
 use crate::features::{Arrays, Features, Map, Recipe, Side, encode_alone};
 use crate::kernel::readable;
-use crate::number::{Into, Number, product_abt, product_atb};
+use crate::number::{Into, Number, add_product_ab, product_ab, product_abt, product_atb};
 use crate::progress::Counter;
+use crate::similarity::Kind;
 
 /// How examples enter a sum.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Column<'a> {
     /// With J̃ itself: d rows.
     Whole,
-    /// With J̃, in the d rows of the example's group.
-    Groups { ids: &'a [usize], count: usize },
+    /// With J̃, in the d rows of the example's group, if that is among `count` groups from `first`.
+    Groups { ids: &'a [usize], first: usize, count: usize },
     /// With J̃ times each of `width` numbers of its own: d rows for each number.
     Scaled { values: &'a [f64], width: usize },
     /// With J̃ᵀ a for a vector a of its own of d numbers: one row.
@@ -53,12 +54,52 @@ pub(crate) struct Sums<T> {
     pub(crate) rank_zero: Vec<usize>,
     /// Σ_j ‖J̃_j‖ (Frobenius), where the recipe keeps self-products.
     pub(crate) norms: f64,
-    /// Maps of the set's examples, where the recipe keeps them.
+    /// Maps of the set's examples, where they are kept.
     maps: Vec<Map>,
+    /// Features of the set's examples, chunk by chunk, where they are kept.
+    kept: Vec<Features<T>>,
+}
+
+/// What is kept of a set's examples for when they meet the sums themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keep {
+    /// Nothing: all is to be found again.
+    Nothing,
+    /// Maps, d² numbers an example: the second sweep needs no self-products.
+    Maps,
+    /// Everything: there is no second sweep.
+    Features,
+}
+
+impl Keep {
+    /// As much as fits an eighth of the budget. The two sides of influence have nothing in common.
+    pub(crate) fn most<T: Number>(
+        recipe: &Recipe,
+        (set, queries): (&dyn Examples, Option<&dyn Examples>),
+        budget: usize,
+    ) -> Self {
+        let fits = |bytes: usize| set.len().saturating_mul(bytes) <= budget / 8;
+        let d = recipe.width();
+        match queries {
+            Some(_) => Self::Nothing,
+            None if recipe.kind == Kind::Influence => Self::Nothing,
+            None if fits(recipe.numbers() * size_of::<T>()) => Self::Features,
+            // Self-products are wanted themselves, or are not needed beside maps.
+            None if fits(d * d * size_of::<f64>()) && !recipe.keep_own => Self::Maps,
+            None => Self::Nothing,
+        }
+    }
+}
+
+/// What a chunk of examples needs room for: its features, and products of them.
+struct Buffers<T> {
+    features: Features<T>,
+    share: Vec<T>,
+    mixed: Vec<T>,
 }
 
 /// Buffers that threads hand on to each other.
-struct Pool<T>(Mutex<Vec<Features<T>>>);
+struct Pool<T>(Mutex<Vec<Buffers<T>>>);
 
 impl<T> Default for Pool<T> {
     fn default() -> Self {
@@ -67,14 +108,18 @@ impl<T> Default for Pool<T> {
 }
 
 impl<T: Number> Pool<T> {
-    fn take(&self, recipe: &Recipe) -> Features<T> {
+    fn take(&self, recipe: &Recipe) -> Buffers<T> {
         let used = self.0.lock().ok().and_then(|mut pool| pool.pop());
-        used.unwrap_or_else(|| Features::empty(recipe, 0))
+        used.unwrap_or_else(|| Buffers {
+            features: Features::empty(recipe, 0),
+            share: Vec::new(),
+            mixed: Vec::new(),
+        })
     }
 
-    fn put(&self, features: Features<T>) {
+    fn put(&self, buffers: Buffers<T>) {
         if let Ok(mut pool) = self.0.lock() {
-            pool.push(features);
+            pool.push(buffers);
         }
     }
 }
@@ -82,12 +127,12 @@ impl<T: Number> Pool<T> {
 /// One row of S in one block of one component, which several threads add to.
 type Row = Mutex<Vec<f64>>;
 
-/// Sum over a whole set.
+/// Sum over a whole set, within a memory budget.
 pub(crate) fn gather<T: Number>(
     recipe: &Recipe,
     examples: &dyn Examples,
     columns: &[Column],
-    budget: usize,
+    (budget, keep): (usize, Keep),
     counter: &Counter,
 ) -> Result<Sums<T>> {
     let (layout, ..) = recipe.layout();
@@ -109,21 +154,31 @@ pub(crate) fn gather<T: Number>(
     let states = chunks(recipe, examples.len())
         .into_par_iter()
         .map(|range| {
-            let mut features = pool.take(recipe);
-            encode_alone(recipe, examples, range.clone(), Side::Column, None, &mut features)?;
+            let mut buffers = pool.take(recipe);
+            let features = &mut buffers.features;
+            encode_alone(recipe, examples, range.clone(), Side::Column, None, features)?;
             let mut row = 0;
             for column in columns {
+                let parts = column.parts(&buffers.features, &range, d);
                 for (arrays, totals) in layout.iter().zip(&totals) {
-                    add(&features, &range, arrays, column, d, totals, row);
+                    parts.iter().for_each(|part| add(&mut buffers, arrays, part, d, totals, row));
                 }
                 row += column.rows(d);
             }
             counter.add(range.len() as u64)?;
+            let features = &mut buffers.features;
             let norms = norms(&features.own, d);
             let (ranks, finite) = (features.ranks.clone(), features.finite.clone());
-            let maps = std::mem::take(&mut features.maps);
-            pool.put(features);
-            Ok((range.start, ranks, finite, norms, maps))
+            let (mut maps, mut kept) = (Vec::new(), None);
+            match keep {
+                Keep::Nothing => {}
+                Keep::Maps => maps = std::mem::take(&mut features.maps),
+                Keep::Features => {
+                    kept = Some(std::mem::replace(features, Features::empty(recipe, 0)));
+                }
+            }
+            pool.put(buffers);
+            Ok((range.start, ranks, finite, norms, maps, kept))
         })
         .collect::<Result<Vec<_>>>()?;
     let mut sums = Sums {
@@ -133,9 +188,11 @@ pub(crate) fn gather<T: Number>(
         rank_zero: Vec::new(),
         norms: 0.0,
         maps: Vec::new(),
+        kept: Vec::new(),
     };
-    for (start, ranks, finite, norms, maps) in states {
+    for (start, ranks, finite, norms, maps, kept) in states {
         sums.maps.extend(maps);
+        sums.kept.extend(kept);
         for (b, (rank, finite)) in ranks.into_iter().zip(finite).enumerate() {
             match (finite, rank) {
                 (false, _) => sums.not_finite.push(start + b),
@@ -170,6 +227,13 @@ fn joined<T: Number>(rows: Vec<Row>) -> Vec<T> {
     all
 }
 
+/// How many blocks of d rows of S fit the budget; at least one is always tried.
+pub(crate) fn blocks_that_fit(recipe: &Recipe, budget: usize) -> usize {
+    let weights: usize = recipe.plan.iter().map(|planned| planned.shape.weights()).sum();
+    let bytes = weights.saturating_mul(recipe.width() * size_of::<f64>());
+    (budget / bytes.max(1)).max(1)
+}
+
 fn check_room(rows: usize, weights: usize, budget: usize) -> Result<()> {
     let bytes = rows.saturating_mul(weights).saturating_mul(size_of::<f64>());
     if bytes <= budget {
@@ -183,6 +247,11 @@ fn check_room(rows: usize, weights: usize, budget: usize) -> Result<()> {
     )))
 }
 
+/// Trace of the d×d block of `[d, rows]` that starts at `first`.
+pub(crate) fn trace(product: &[f64], d: usize, rows: usize, first: usize) -> f64 {
+    (0..d).map(|c| product[c * rows + first + c]).sum()
+}
+
 /// Chunks that are large enough for efficient products and small enough to hold.
 fn chunks(recipe: &Recipe, count: usize) -> Vec<Range<usize>> {
     const NUMBERS: usize = 4 << 20;
@@ -193,113 +262,220 @@ fn chunks(recipe: &Recipe, count: usize) -> Vec<Range<usize>> {
     (0..count).step_by(step).map(|start| start..(start + step).min(count)).collect()
 }
 
-/// Add a chunk's share to the rows of one column, for one component.
+/// A share of a chunk in some rows of a column: of each member's Jacobian, taken as `[units, …]`, the
+/// rows get `weights` times it.
+struct Part<T> {
+    /// The first row within the column.
+    first: usize,
+    /// Rows of the share.
+    rows: usize,
+    /// Into how many units each Jacobian falls: its d rows, or one unit of them all, which then fills
+    /// d rows of S at once.
+    units: usize,
+    /// Which examples of the chunk.
+    members: Vec<usize>,
+    /// `[rows, members·units]`.
+    weights: Vec<T>,
+}
+
+impl Column<'_> {
+    /// How a chunk's examples enter the column.
+    fn parts<T: Number>(
+        &self,
+        features: &Features<T>,
+        range: &Range<usize>,
+        d: usize,
+    ) -> Vec<Part<T>> {
+        let all = || (0..range.len()).collect::<Vec<usize>>();
+        let whole = |first: usize, members: Vec<usize>| {
+            let weights = beside(features, &members, d);
+            Part { first, rows: d, units: d, members, weights }
+        };
+        match self {
+            Self::Whole => vec![whole(0, all())],
+            Self::Groups { ids, first, count } => {
+                let mut members = vec![Vec::new(); *count];
+                for b in all() {
+                    let group = ids[range.start + b].checked_sub(*first);
+                    if let Some(members) = group.and_then(|group| members.get_mut(group)) {
+                        members.push(b);
+                    }
+                }
+                let groups = members.into_iter().enumerate().filter(|(_, m)| !m.is_empty());
+                groups.map(|(group, members)| whole(group * d, members)).collect()
+            }
+            Self::Scaled { values, width } => {
+                let own = |(w, b): (usize, usize)| values[(range.start + b) * width + w];
+                let each = (0..*width).flat_map(|w| all().into_iter().map(move |b| (w, b)));
+                let weights = each.map(own).map(T::from_f64).collect();
+                vec![Part { first: 0, rows: *width, units: 1, members: all(), weights }]
+            }
+            Self::Combined { values } => {
+                let own = &values[range.start * d..range.end * d];
+                let weights = own.iter().map(|x| T::from_f64(*x)).collect();
+                vec![Part { first: 0, rows: 1, units: d, members: all(), weights }]
+            }
+        }
+    }
+
+    /// Whether maps may wait until Jacobians are summed: they then are the weights.
+    pub(crate) fn takes_maps(&self) -> bool {
+        matches!(self, Self::Whole | Self::Groups { .. })
+    }
+}
+
+/// The maps that members' Jacobians are still to be multiplied with, side by side: `[d, members·d]`.
+fn beside<T: Number>(features: &Features<T>, members: &[usize], d: usize) -> Vec<T> {
+    let width = members.len() * d;
+    let mut weights = vec![T::default(); d * width];
+    for (at, b) in members.iter().enumerate() {
+        let map = match features.maps.get(*b) {
+            Some(None) => continue,
+            Some(Some((_, map))) => map.as_deref(),
+            None => None,
+        };
+        for (c, e) in (0..d).flat_map(|c| (0..d).map(move |e| (c, e))) {
+            let weight = map.map_or(f64::from(u8::from(c == e)), |map| map[c * d + e]);
+            weights[c * width + at * d + e] = T::from_f64(weight);
+        }
+    }
+    weights
+}
+
+/// Add a chunk's share to the rows of one column from `first`, for one component.
 fn add<T: Number>(
-    features: &Features<T>,
-    range: &Range<usize>,
+    buffers: &mut Buffers<T>,
     arrays: &Arrays,
-    column: &Column,
+    part: &Part<T>,
     d: usize,
     totals: &[Vec<Row>],
     first: usize,
 ) {
-    let all: Vec<usize> = (0..range.len()).collect();
-    match column {
-        Column::Whole => {
-            for c in 0..d {
-                let weight = |_: usize, e: usize| if c == e { 1.0 } else { 0.0 };
-                add_row(features, arrays, d, &all, &weight, totals, first + c);
+    let first = first + part.first;
+    match arrays {
+        Arrays::Dense { array, len } => {
+            let unit = d / part.units * len;
+            part.dense(&buffers.features.arrays[*array], unit, &mut buffers.share);
+            add_rows(&buffers.share, *len, &totals[0], first);
+        }
+        Arrays::Factored { groups, positions, input, cotangent } => {
+            let shape = (*positions, *input, *cotangent);
+            for ([a, delta], totals) in groups.iter().zip(totals) {
+                let features = &buffers.features;
+                let factor = (&features.arrays[*a][..], &features.arrays[*delta][..]);
+                let scratch = (&mut buffers.mixed, &mut buffers.share);
+                part.factored(factor, shape, d, scratch, &mut |row, share| {
+                    add_rows(share, input * cotangent, totals, first + row);
+                });
             }
         }
-        Column::Groups { ids, count } => {
-            let mut members = vec![Vec::new(); *count];
-            all.iter().for_each(|b| members[ids[range.start + b]].push(*b));
-            for (group, members) in members.iter().enumerate().filter(|(_, m)| !m.is_empty()) {
-                for c in 0..d {
-                    let weight = |_: usize, e: usize| if c == e { 1.0 } else { 0.0 };
-                    let row = first + group * d + c;
-                    add_row(features, arrays, d, members, &weight, totals, row);
-                }
-            }
-        }
-        Column::Scaled { values, width } => {
-            for (w, c) in (0..*width).flat_map(|w| (0..d).map(move |c| (w, c))) {
-                let own = |b: usize| values[(range.start + b) * width + w];
-                let weight = |b: usize, e: usize| if c == e { own(b) } else { 0.0 };
-                add_row(features, arrays, d, &all, &weight, totals, first + w * d + c);
-            }
-        }
-        Column::Combined { values } => {
-            let weight = |b: usize, e: usize| values[(range.start + b) * d + e];
-            add_row(features, arrays, d, &all, &weight, totals, first);
+        Arrays::Rows { index, array, positions, width } => {
+            let features = &buffers.features;
+            let own = (&features.indices[*index][..], &features.arrays[*array][..]);
+            part.table(own, (*positions, *width), d, &totals[0], first);
         }
     }
 }
 
-/// Add Σ_b Σ_e weight(b, e)·(row e of J̃_b) to one row of S.
-fn add_row<T: Number>(
-    features: &Features<T>,
-    arrays: &Arrays,
-    d: usize,
-    members: &[usize],
-    weight: &dyn Fn(usize, usize) -> f64,
-    totals: &[Vec<Row>],
-    row: usize,
-) {
-    let terms = || {
-        members
-            .iter()
-            .flat_map(|b| (0..d).map(move |e| (*b, e, weight(*b, e))))
-            .filter(|(.., weight)| *weight != 0.0)
-    };
-    match arrays {
-        Arrays::Dense { array, len } => {
-            let Ok(mut total) = totals[0][row].lock() else { return };
-            for (b, e, weight) in terms() {
-                let from = &features.arrays[*array][(b * d + e) * len..][..*len];
-                total.iter_mut().zip(from).for_each(|(s, x)| *s += weight * x.to_f64());
-            }
+/// Add rows of `len` numbers to rows of S from `first`.
+fn add_rows<T: Number>(share: &[T], len: usize, totals: &[Row], first: usize) {
+    for (share, total) in share.chunks_exact(len.max(1)).zip(&totals[first..]) {
+        let Ok(mut total) = total.lock() else { return };
+        total.iter_mut().zip(share).for_each(|(s, x)| *s += x.to_f64());
+    }
+}
+
+impl<T: Number> Part<T> {
+    /// Σ_b w_b · J_b for gradients of `[units, unit]`: `[rows, unit]`.
+    fn dense(&self, gradients: &[T], unit: usize, share: &mut Vec<T>) {
+        let (rows, each) = (self.rows, self.units * unit);
+        share.resize(rows * unit, T::default());
+        let stride = self.members.len() * self.units;
+        if stride * unit == gradients.len() {
+            return product_ab((rows, unit, stride), &self.weights, gradients, share);
         }
-        Arrays::Factored { groups, positions, input, cotangent } => {
-            let (t, p, q) = (*positions, *input, *cotangent);
-            let mut share = vec![T::default(); q * p];
-            for ([a, delta], totals) in groups.iter().zip(totals) {
-                let (a, delta) = (&features.arrays[*a], &features.arrays[*delta]);
-                let mut left = vec![T::default(); members.len() * t * q];
-                for (at, b) in members.iter().enumerate() {
-                    for e in 0..d {
-                        let weight = weight(*b, e);
-                        if weight != 0.0 {
-                            let from = &delta[b * t * d * q..][..t * d * q];
-                            let to = &mut left[at * t * q..][..t * q];
-                            add_output(from, to, (e, d, q), T::from_f64(weight));
-                        }
+        share.fill(T::default());
+        for (at, b) in self.members.iter().enumerate() {
+            let weights =
+                &self.weights[at * self.units..(rows - 1) * stride + (at + 1) * self.units];
+            let own = &gradients[b * each..(b + 1) * each];
+            add_product_ab((rows, unit, self.units), (weights, stride), own, share);
+        }
+    }
+
+    /// What row `row` of S (of those that this part fills) takes of output `e` of member `at`.
+    fn weight(&self, row: usize, at: usize, e: usize, d: usize) -> T {
+        let stride = self.members.len() * self.units;
+        if self.units == d {
+            return self.weights[row * stride + at * d + e];
+        }
+        if row % d == e { self.weights[row / d * stride + at] } else { T::default() }
+    }
+
+    /// Rows of S that this part fills.
+    fn filled(&self, d: usize) -> usize {
+        self.rows * d / self.units
+    }
+
+    /// The same for sums of outer products, each row of `[δ, a]` handed to `take`.
+    fn factored(
+        &self,
+        (a, delta): (&[T], &[T]),
+        (t, p, q): (usize, usize, usize),
+        d: usize,
+        (mixed, share): (&mut Vec<T>, &mut Vec<T>),
+        take: &mut dyn FnMut(usize, &[T]),
+    ) {
+        let gathered: Vec<T>;
+        let right = if self.members.len() * t * p == a.len() {
+            a
+        } else {
+            let own = self.members.iter().flat_map(|b| &a[b * t * p..(b + 1) * t * p]);
+            gathered = own.copied().collect();
+            &gathered
+        };
+        mixed.resize(self.members.len() * t * q, T::default());
+        share.resize(q * p, T::default());
+        for row in 0..self.filled(d) {
+            mixed.fill(T::default());
+            for (at, b) in self.members.iter().enumerate() {
+                let to = &mut mixed[at * t * q..(at + 1) * t * q];
+                let from = &delta[b * t * d * q..(b + 1) * t * d * q];
+                for e in 0..d {
+                    let weight = self.weight(row, at, e, d);
+                    if weight != T::default() {
+                        add_output(from, to, (e, d, q), weight);
                     }
                 }
-                let whole = members.len() * t * p == a.len();
-                let gathered: Vec<T>;
-                let right = match whole {
-                    true => a.as_slice(),
-                    false => {
-                        let own = members.iter().flat_map(|b| &a[b * t * p..(b + 1) * t * p]);
-                        gathered = own.copied().collect();
-                        &gathered
-                    }
-                };
-                product_atb((q, p, members.len() * t), &left, right, &mut share);
-                let Ok(mut total) = totals[row].lock() else { return };
-                total.iter_mut().zip(&share).for_each(|(s, x)| *s += x.to_f64());
             }
+            product_atb((q, p, self.members.len() * t), mixed, right, share);
+            take(row, share);
         }
-        Arrays::Rows { index, array, positions, width } => {
-            let Ok(mut total) = totals[0][row].lock() else { return };
-            for (b, e, weight) in terms() {
-                for t in 0..*positions {
-                    let table = features.indices[*index][b * positions + t] as usize;
-                    let from = ((b * d + e) * positions + t) * width;
-                    let from = &features.arrays[*array][from..from + width];
-                    let to = &mut total[table * width..(table + 1) * width];
-                    to.iter_mut().zip(from).for_each(|(s, x)| *s += weight * x.to_f64());
+    }
+
+    /// The same for rows of a table, added to S as they come.
+    fn table(
+        &self,
+        (index, delta): (&[i64], &[T]),
+        (positions, width): (usize, usize),
+        d: usize,
+        totals: &[Row],
+        first: usize,
+    ) {
+        for (row, total) in totals[first..first + self.filled(d)].iter().enumerate() {
+            let Ok(mut total) = total.lock() else { return };
+            for (at, b) in self.members.iter().enumerate() {
+                for e in 0..d {
+                    let weight = self.weight(row, at, e, d).to_f64();
+                    if weight == 0.0 {
+                        continue;
+                    }
+                    for t in 0..positions {
+                        let table = index[b * positions + t] as usize;
+                        let from = &delta[((b * d + e) * positions + t) * width..][..width];
+                        let to = &mut total[table * width..(table + 1) * width];
+                        to.iter_mut().zip(from).for_each(|(s, x)| *s += weight * x.to_f64());
+                    }
                 }
             }
         }
@@ -313,9 +489,18 @@ fn add_output<T: Number>(from: &[T], to: &mut [T], (e, d, q): (usize, usize, usi
     }
 }
 
+/// Which products of Jacobians with S are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// J̃ Sᵀ: `[d, rows]`.
+    All,
+    /// The trace of each of its d×d blocks: `[rows / d]`.
+    Traces,
+}
+
 /// What an example's Jacobian gives with S.
 pub(crate) struct Met<'m> {
-    /// J̃ Sᵀ: `[d, rows]`.
+    /// What was wanted.
     pub(crate) product: &'m [f64],
     /// K̃(x, x), where the recipe keeps it.
     pub(crate) own: &'m [f64],
@@ -324,26 +509,35 @@ pub(crate) struct Met<'m> {
 }
 
 /// Meet S with every example of a set, and make something of each; in the order of the set. Where it
-/// is the set that was summed, maps need not be found again.
+/// is the set that was summed, what was kept of it need not be found again.
 pub(crate) fn meet<T: Number, R: Send>(
     recipe: &Recipe,
     sums: &Sums<T>,
-    examples: &dyn Examples,
-    same_set: bool,
+    (examples, same_set): (&dyn Examples, bool),
+    wanted: Wanted,
     counter: &Counter,
     make: &(dyn Fn(usize, Met) -> R + Sync),
 ) -> Result<Vec<R>> {
     let (layout, ..) = recipe.layout();
     let d = recipe.width();
     let known = same_set.then_some(sums.maps.as_slice()).filter(|maps| !maps.is_empty());
+    let kept: &[Features<T>] = if same_set { &sums.kept } else { &[] };
     let pool = Pool::<T>::default();
     let made = chunks(recipe, examples.len())
         .into_par_iter()
-        .map(|range| {
-            let mut features = pool.take(recipe);
-            encode_alone(recipe, examples, range.clone(), Side::Row, known, &mut features)?;
-            let products = sums.against(&layout, &features, d);
-            let each = d * sums.rows;
+        .enumerate()
+        .map(|(chunk, range)| {
+            let mut buffers = pool.take(recipe);
+            let Buffers { features, share, mixed } = &mut buffers;
+            let features = match kept.get(chunk) {
+                Some(kept) => kept,
+                None => {
+                    encode_alone(recipe, examples, range.clone(), Side::Row, known, features)?;
+                    &*features
+                }
+            };
+            let products = sums.products(&layout, features, (share, mixed), d, wanted);
+            let each = products.len() / range.len();
             let own = features.own.len() / range.len();
             let made: Vec<R> = (0..range.len())
                 .map(|b| {
@@ -356,7 +550,7 @@ pub(crate) fn meet<T: Number, R: Send>(
                     make(range.start + b, met)
                 })
                 .collect();
-            pool.put(features);
+            pool.put(buffers);
             counter.add(range.len() as u64)?;
             Ok(made)
         })
@@ -365,63 +559,109 @@ pub(crate) fn meet<T: Number, R: Send>(
 }
 
 impl<T: Number> Sums<T> {
-    /// J̃ Sᵀ of every example of a chunk: `[B, d, rows]`.
-    fn against(&self, layout: &[Arrays], features: &Features<T>, d: usize) -> Vec<f64> {
-        let mut result = vec![0.0; features.count * d * self.rows];
+    /// What is wanted of every example of a chunk.
+    fn products(
+        &self,
+        layout: &[Arrays],
+        features: &Features<T>,
+        scratch: (&mut Vec<T>, &mut Vec<T>),
+        d: usize,
+        wanted: Wanted,
+    ) -> Vec<f64> {
+        // Maps that are still to be taken mix what different outputs have with one row of S.
+        let mapped = |map: &Map| map.as_ref().is_none_or(|(_, map)| map.is_none());
+        let mixed = !features.maps.iter().all(mapped);
+        let traced = wanted == Wanted::Traces;
+        if traced && !mixed {
+            return self.against(layout, features, scratch, d, true);
+        }
+        let mut products = self.against(layout, features, scratch, d, false);
+        if mixed {
+            let mut own = vec![0.0; d * self.rows];
+            for (product, map) in products.chunks_exact_mut(d * self.rows).zip(&features.maps) {
+                if let Some((_, Some(map))) = map {
+                    product_ab((d, self.rows, d), map, product, &mut own);
+                    product.copy_from_slice(&own);
+                }
+            }
+        }
+        if !traced {
+            return products;
+        }
+        let traces = |product: &[f64]| -> Vec<f64> {
+            (0..self.rows / d).map(|g| trace(product, d, self.rows, g * d)).collect()
+        };
+        products.chunks_exact(d * self.rows).flat_map(traces).collect()
+    }
+
+    /// J Sᵀ of every example of a chunk as it stands, `[B, d, rows]`, or the traces alone.
+    fn against(
+        &self,
+        layout: &[Arrays],
+        features: &Features<T>,
+        (share, mixed): (&mut Vec<T>, &mut Vec<T>),
+        d: usize,
+        traced: bool,
+    ) -> Vec<f64> {
+        // Taken together, d rows are one long row, whose product is the trace.
+        let (units, rows) = if traced { (1, self.rows / d) } else { (d, self.rows) };
+        let mut result = vec![0.0; features.count * units * rows];
         for (arrays, sums) in layout.iter().zip(&self.arrays) {
             match arrays {
                 Arrays::Dense { array, len } => {
-                    let mut part = vec![T::default(); result.len()];
-                    let shape = (features.count * d, self.rows, *len);
+                    mixed.resize(result.len(), T::default());
+                    let shape = (features.count * units, rows, d / units * len);
                     let own = &features.arrays[*array];
-                    product_abt(shape, own, &sums[0], &mut part, Into::Replace);
-                    result.iter_mut().zip(&part).for_each(|(r, x)| *r += x.to_f64());
+                    product_abt(shape, own, &sums[0], mixed, Into::Replace);
+                    result.iter_mut().zip(&*mixed).for_each(|(r, x)| *r += x.to_f64());
                 }
                 Arrays::Factored { groups, positions, input, cotangent } => {
                     let shape = (*positions, *input, *cotangent);
                     for ([a, delta], sums) in groups.iter().zip(sums) {
                         let own = (&features.arrays[*a][..], &features.arrays[*delta][..]);
-                        self.factored(sums, own, shape, (features.count, d), &mut result);
+                        let sizes = (features.count, units, d / units);
+                        self.factored(sums, own, shape, sizes, (share, mixed), &mut result);
                     }
                 }
                 Arrays::Rows { index, array, positions, width } => {
                     let own = (&features.indices[*index][..], &features.arrays[*array][..]);
                     let sizes = (features.count, d, *positions, *width);
-                    self.table(&sums[0], own, sizes, &mut result);
+                    self.table(&sums[0], own, sizes, traced, &mut result);
                 }
             }
         }
         result
     }
 
-    /// Σ_t δ_tᵀ S a_t for every example, output and row, as many rows at a time as stay in cache.
+    /// Σ_t δ_tᵀ S a_t for every example, unit of `together` outputs, and as many rows, as many at a
+    /// time as stay in cache.
     fn factored(
         &self,
         sums: &[T],
         (a, delta): (&[T], &[T]),
         (t, p, q): (usize, usize, usize),
-        (count, d): (usize, usize),
+        (count, units, together): (usize, usize, usize),
+        (reached, part): (&mut Vec<T>, &mut Vec<T>),
         result: &mut [f64],
     ) {
         const HELD: usize = 4 << 20;
-        let slab = (HELD / (count * t * q).max(1)).clamp(1, self.rows);
-        let mut reached = Vec::new();
-        let mut part = Vec::new();
-        for first in (0..self.rows).step_by(slab) {
-            let rows = slab.min(self.rows - first);
+        let (q, all) = (q * together, self.rows / together);
+        let slab = (HELD / (count * t * q).max(1)).clamp(1, all);
+        for first in (0..all).step_by(slab) {
+            let rows = slab.min(all - first);
             reached.resize(count * t * rows * q, T::default());
-            part.resize(d * rows, T::default());
+            part.resize(units * rows, T::default());
             let sums = &sums[first * q * p..(first + rows) * q * p];
-            product_abt((count * t, rows * q, p), a, sums, &mut reached, Into::Replace);
+            product_abt((count * t, rows * q, p), a, sums, reached, Into::Replace);
             for b in 0..count {
                 for at in 0..t {
-                    let delta = &delta[(b * t + at) * d * q..][..d * q];
+                    let delta = &delta[(b * t + at) * units * q..][..units * q];
                     let reached = &reached[(b * t + at) * rows * q..][..rows * q];
                     let into = if at == 0 { Into::Replace } else { Into::Add };
-                    product_abt((d, rows, q), delta, reached, &mut part, into);
+                    product_abt((units, rows, q), delta, reached, part, into);
                 }
                 for (c, part) in part.chunks_exact(rows).enumerate() {
-                    let target = &mut result[(b * d + c) * self.rows + first..][..rows];
+                    let target = &mut result[(b * units + c) * all + first..][..rows];
                     target.iter_mut().zip(part).for_each(|(r, x)| *r += x.to_f64());
                 }
             }
@@ -433,6 +673,7 @@ impl<T: Number> Sums<T> {
         sums: &[T],
         (index, delta): (&[i64], &[T]),
         (count, d, positions, width): (usize, usize, usize, usize),
+        traced: bool,
         result: &mut [f64],
     ) {
         let table = sums.len() / self.rows.max(1);
@@ -441,10 +682,13 @@ impl<T: Number> Sums<T> {
         {
             let own = &delta[((b * d + c) * positions + t) * width..][..width];
             let at = index[b * positions + t] as usize * width;
-            for row in 0..self.rows {
+            let rows = (0..self.rows).filter(|row| !traced || row % d == c);
+            for row in rows {
                 let sum = &sums[row * table + at..][..width];
                 let part: f64 = own.iter().zip(sum).map(|(x, s)| x.to_f64() * s.to_f64()).sum();
-                result[(b * d + c) * self.rows + row] += part;
+                let into =
+                    if traced { (b * self.rows + row) / d } else { (b * d + c) * self.rows + row };
+                result[into] += part;
             }
         }
     }

@@ -321,7 +321,7 @@ impl<'a> Similarity<'a> {
             reduction: settings.reduction,
             positions_first: settings.reduction == Reduction::Trace,
             keep_own: false,
-            keep_maps: false,
+            maps_beside: false,
         })
     }
 

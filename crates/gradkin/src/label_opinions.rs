@@ -3,8 +3,9 @@
 //! true ones, together say how likely the given label is the true one.
 //!
 //! ρ_c(j), the mean similarity of j to the others of class c, votes by q_j = softmax(κ ρ(j)); κ is
-//! what makes the given labels likeliest. With the network's probabilities p_j, u_j ∝ q_j p_j is the
-//! opinion on the true class. The noise T[t, g], how often true class t is given as g, follows from
+//! what makes the given labels likeliest. With the network's probabilities p_j, u_j ∝ q_j p_j^b is the
+//! opinion on the true class. b ≤ 1 is how far the network is trusted: q_j leaves j out and cannot know
+//! its label by heart, so a network that fits given labels better than the vote has less say. The noise T[t, g], how often true class t is given as g, follows from
 //! opinions and given labels by expectation maximisation, and with it the posterior
 //! π_j(t) ∝ u_j(t) T[t, g_j]. What else was tried is in `docs/label-errors.md`.
 
@@ -59,11 +60,13 @@ impl LabelEvidence<'_> {
         let kappa = self.sharpness(&rho, go_on)?;
         let vote = |rho: &[f64]| self.rows(rho).flat_map(|row| softmax(row, kappa)).collect();
         let votes: Vec<f64> = vote(&rho);
-        let opinions: Vec<f64> = votes
-            .chunks(self.classes)
-            .zip(self.probabilities.chunks(self.classes))
+        let trust = self.trust(&votes);
+        let opinions: Vec<f64> = self
+            .rows(&votes)
+            .zip(self.rows(self.probabilities))
             .flat_map(|(votes, p)| {
-                normalised(votes.iter().zip(p).map(|(q, p)| q * p.max(LEAST_PROBABILITY)))
+                let say = |p: &f64| p.max(LEAST_PROBABILITY).powf(trust);
+                normalised(votes.iter().zip(p).map(|(q, p)| q * say(p)))
             })
             .collect();
         let mut noise = self.first_noise();
@@ -144,6 +147,16 @@ impl LabelEvidence<'_> {
             if slope(middle) > 0.0 { low = middle } else { high = middle }
         }
         Ok(0.5 * (low + high))
+    }
+
+    /// b: the mean of −log p_j(g_j) over that of −log q_j(g_j), at most one.
+    fn trust(&self, votes: &[f64]) -> f64 {
+        let surprise = |rows: &[f64]| -> f64 {
+            let own = |(row, given): (&[f64], &usize)| -row[*given].max(LEAST_PROBABILITY).ln();
+            self.rows(rows).zip(self.given).map(own).sum()
+        };
+        let (network, vote) = (surprise(self.probabilities), surprise(votes));
+        if network < vote { (network / vote).max(0.0) } else { 1.0 }
     }
 
     fn first_noise(&self) -> Vec<f64> {
@@ -246,6 +259,15 @@ mod tests {
         let (without, with) = (two_classes(&[0.5; 40]), two_classes(&probabilities));
         assert!(with.posterior[10] < without.posterior[10]);
         assert!(with.posterior.iter().all(|p| p.is_finite()));
+    }
+
+    #[test]
+    fn a_network_that_knows_labels_by_heart_has_no_say() {
+        let given = |i: usize| usize::from(i == 0 || i >= 10);
+        let by_heart: Vec<f64> =
+            (0..40).map(|at| f64::from(u8::from(at % 2 == given(at / 2)))).collect();
+        let opinion = two_classes(&by_heart);
+        assert!(opinion.posterior[1] < 0.3, "{:?}", &opinion.posterior[..4]);
     }
 
     #[test]

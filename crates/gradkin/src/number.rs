@@ -2,9 +2,7 @@
 
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
-use gradkin_network::candle_core::{Tensor, WithDType};
-
-use crate::error::Result;
+use gradkin_network::candle_core::{self, Tensor, WithDType};
 
 /// f32 or f64.
 pub(crate) trait Number:
@@ -17,8 +15,8 @@ impl Number for f32 {}
 impl Number for f64 {}
 
 /// The numbers of a tensor in row-major order.
-pub(crate) fn numbers<T: Number>(tensor: &Tensor) -> Result<Vec<T>> {
-    Ok(tensor.flatten_all()?.to_vec1::<T>()?)
+pub(crate) fn numbers<T: Number>(tensor: &Tensor) -> Result<Vec<T>, candle_core::Error> {
+    tensor.flatten_all()?.to_vec1::<T>()
 }
 
 /// How a product meets what the target already holds.
@@ -57,6 +55,20 @@ pub(crate) fn product_ab<T: Number>(
     let b = MatRef::from_row_major_slice(b, k, n);
     let c = MatMut::from_row_major_slice_mut(c, m, n);
     matmul(c, Accum::Replace, a, b, T::from_f64(1.0), Par::Seq);
+}
+
+/// `c += a · b` for row-major a `[m, k]` within rows of `stride` numbers, b `[k, n]`, c `[m, n]`, on the
+/// calling thread.
+pub(crate) fn add_product_ab<T: Number>(
+    (m, n, k): (usize, usize, usize),
+    (a, stride): (&[T], usize),
+    b: &[T],
+    c: &mut [T],
+) {
+    let a = MatRef::from_row_major_slice_with_stride(a, m, k, stride);
+    let b = MatRef::from_row_major_slice(b, k, n);
+    let c = MatMut::from_row_major_slice_mut(c, m, n);
+    matmul(c, Accum::Add, a, b, T::from_f64(1.0), Par::Seq);
 }
 
 /// `c = aᵀ · b` for row-major a `[k, m]`, b `[k, n]`, c `[m, n]`, on the calling thread.

@@ -96,7 +96,8 @@ pub(crate) enum Purpose {
 }
 
 /// Multiply-adds that one example costs where it meets sums only: its self-product K(x, x), its share
-/// of the sums, and their product with it. `None` where the form would hold too much at once.
+/// of the sums, and, in a second sweep, their product with it. `None` where the form would hold too much
+/// at once.
 fn cost_of_sums(shape: FactorShape, form: Form, outputs: usize, rows: usize) -> Option<f64> {
     const MOST_NUMBERS: usize = 64 << 20;
     let (d, m) = (outputs as f64, rows as f64);
@@ -104,7 +105,7 @@ fn cost_of_sums(shape: FactorShape, form: Form, outputs: usize, rows: usize) -> 
         (FactorShape::Outer { groups, positions, input, cotangent, .. }, Form::Factored) => {
             let (g, t, p, q) = (groups as f64, positions as f64, input as f64, cotangent as f64);
             let own = t * t * (p + d * q) + d * d * t * q;
-            Some(g * (own + 2.0 * m * t * p * q + d * m * t * q))
+            Some(g * (own + 2.0 * m * t * p * q + 2.0 * d * m * t * q))
         }
         (FactorShape::Rows { positions, width, .. }, Form::Rows) => {
             Some((positions * width) as f64 * (d * d + m + d * m))
@@ -115,7 +116,10 @@ fn cost_of_sums(shape: FactorShape, form: Form, outputs: usize, rows: usize) -> 
                 return None;
             }
             let met = (d * d + m + d * m) * weights as f64;
-            Some(preparation(shape, Form::Dense, outputs) + met)
+            // Written out once in each sweep.
+            let written =
+                preparation(shape, Form::Dense, outputs) + ENTRY_COST * d * weights as f64;
+            Some(2.0 * written + met)
         }
     }
 }

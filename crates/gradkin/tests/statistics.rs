@@ -6,6 +6,7 @@
 mod common;
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::{
     Data, Ending, Failure, Random, Sizes, convolutional, embedding, folders, images, open,
@@ -145,6 +146,97 @@ fn counts_are_row_sums_in_single_precision() {
 }
 
 /// M⁺ by way of the eigenvectors of MᵀM, and the condition of M.
+/// A set that counts how many examples are asked for.
+struct Counted<'a>(&'a Data, AtomicUsize);
+
+impl Examples for Counted<'_> {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn batch(&self, range: Range<usize>) -> Result<Vec<InputData>, Failure> {
+        self.1.fetch_add(range.len(), Ordering::Relaxed);
+        self.0.batch(range)
+    }
+
+    fn labels(&self) -> Option<&Labels> {
+        None
+    }
+}
+
+/// With memory to keep what the first sweep finds there is no second sweep, and nothing else changes.
+fn sweeping_twice_changes_nothing(precision: Precision) {
+    let mut streamed = 0;
+    for case in cases(precision) {
+        let n = case.data.len();
+        let ids: Vec<usize> = (0..n).map(|i| i * 7 % 3).collect();
+        let classes = Quantity::Classes { ids: &ids, count: 3 };
+        let weights: usize = case.network.parameters().iter().map(|p| p.len()).sum();
+        for kind in [Kind::Correlation, Kind::Inner] {
+            let plenty = settings(kind, Reduction::Trace);
+            let similarity = Similarity::new(&case.network, plenty.clone()).unwrap();
+            let memory = 4 * similarity.outputs().unwrap() * weights * size_of::<f64>();
+            let scant = Settings { memory, ..plenty };
+            let scant = Similarity::new(&case.network, scant).unwrap();
+            let run = |similarity: &Similarity| {
+                let set = Counted(&case.data, AtomicUsize::new(0));
+                let counts = similarity.soft_counts(&set, None, Some(classes), &go_on).unwrap();
+                let asked = set.1.into_inner();
+                let averages = similarity.averages(&case.data, None, &[classes], &go_on).unwrap();
+                (asked, counts, averages)
+            };
+            let ((once, counts, averages), (asked, other_counts, other_averages)) =
+                (run(&similarity), run(&scant));
+            assert_eq!(once, n, "{}", case.name);
+            streamed += usize::from(asked == 2 * n);
+            let close = |a: &[f64], b: &[f64]| {
+                let error = relative(a, b);
+                assert!(error <= tolerance(precision), "{} {kind:?}: {error:e}", case.name);
+            };
+            close(&counts.counts, &other_counts.counts);
+            close(&counts.by_class, &other_counts.by_class);
+            close(&averages.totals, &other_averages.totals);
+        }
+    }
+    assert!(streamed > 1, "{streamed} sets were swept twice");
+}
+
+#[test]
+fn sweeping_twice_changes_nothing_in_double_precision() {
+    sweeping_twice_changes_nothing(Precision::F64);
+}
+
+#[test]
+fn sweeping_twice_changes_nothing_in_single_precision() {
+    sweeping_twice_changes_nothing(Precision::F32);
+}
+
+#[test]
+fn classes_that_do_not_fit_together_are_counted_in_turns() {
+    for case in cases(Precision::F64) {
+        let n = case.data.len();
+        let (set, queries) = (Part(&case.data, 0..n - 1), Part(&case.data, n / 2..n));
+        let ids: Vec<usize> = (0..n - 1).map(|i| i * 7 % 5).collect();
+        let classes = Quantity::Classes { ids: &ids, count: 5 };
+        let weights: usize = case.network.parameters().iter().map(|p| p.len()).sum();
+        let plenty = settings(Kind::Correlation, Reduction::Trace);
+        let similarity = Similarity::new(&case.network, plenty.clone()).unwrap();
+        let block = similarity.outputs().unwrap() * weights * size_of::<f64>();
+        for queries in [None, Some(&queries as &dyn Examples)] {
+            let all = similarity.soft_counts(&set, queries, Some(classes), &go_on).unwrap();
+            for memory in [block, 2 * block] {
+                let scant = Settings { memory, ..plenty.clone() };
+                let scant = Similarity::new(&case.network, scant).unwrap();
+                let found = scant.soft_counts(&set, queries, Some(classes), &go_on).unwrap();
+                assert!(relative(&found.by_class, &all.by_class) < 1e-9, "{}", case.name);
+                assert!(relative(&found.counts, &all.counts) < 1e-9, "{}", case.name);
+                assert_eq!(found.undefined, all.undefined);
+                assert_eq!(found.undefined_queries, all.undefined_queries);
+            }
+        }
+    }
+}
+
 fn pseudo_inverse(m: &Mat<f64>, tolerance: f64) -> (Mat<f64>, f64) {
     let d = m.nrows();
     let gram = m.transpose() * m;

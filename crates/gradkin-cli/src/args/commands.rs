@@ -161,7 +161,9 @@ With --against, the examples of DATA are counted among those of another set, to 
 belong: a low count says that an example is unlike anything in that set.
 
 The result has columns example, given_label (with labels), soft, soft_share and so on, soft_CLASS for
-each class of the set that is counted against (if it has labels), and file (for folders of images).
+each class of the set that is counted against (if it has labels), outlier_score (with such classes
+and correlations: the largest of soft_CLASS over the size of the class, itself included; low for an
+outlier, as in cleanlab), and file (for folders of images).
 
 Examples:
   gradkin density model.onnx images.idx.gz --labels labels.idx.gz --scale 1/255 -o density.parquet

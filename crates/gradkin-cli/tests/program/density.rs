@@ -112,19 +112,29 @@ fn counts_by_class_add_up() {
     let files = "m.onnx x.npy --labels labels.txt --dtype f64 --hard 0.9";
     let table = Csv::new(&folder.run(&format!("density {files}")).succeeds().stdout);
     assert_eq!(table.column("given_label")[1], "share");
-    assert_eq!(table.names[6..], ["soft_cat", "soft_dog", "soft_share_"]);
+    assert_eq!(table.names[6..], ["soft_cat", "soft_dog", "soft_share_", "outlier_score"]);
     for (first, name) in [(0, "soft_cat"), (2, "soft_dog"), (1, "soft_share_")] {
         let of_class = |row: &Vec<f64>| row.iter().skip(first).step_by(3).sum::<f64>();
         let expected: Vec<f64> = brute.rows.iter().map(of_class).collect();
         check(&table.numbers(name)[..9], &expected, 1e-9, name);
     }
+    // The largest of the classes' means; the last cat has no similarity and is not among them.
+    let means = ["soft_cat", "soft_dog", "soft_share_"].map(|name| table.numbers(name));
+    let largest = |i: usize| means.iter().map(|counts| counts[i] / 3.0).fold(-1.0, f64::max);
+    let expected: Vec<f64> = (0..9).map(largest).collect();
+    check(&table.numbers("outlier_score")[..9], &expected, 1e-12, "outlier_score");
+    assert_eq!(table.column("outlier_score")[9], "");
+    // Gradients' inner products have no scale on which to be low.
+    let inner = folder.run(&format!("density {files} --kind inner")).succeeds();
+    assert!(!Csv::new(&inner.stdout).names.contains(&"outlier_score".to_owned()));
     // Classes are those of the set that is counted against.
     folder.rows("y.npy", 5);
     folder.write("train.txt", "dog\ncat\n".repeat(5));
     folder.write("own.txt", "cow\n".repeat(5));
     let line = "density m.onnx y.npy --labels own.txt --against x.npy --against-labels train.txt";
     let table = Csv::new(&folder.run(line).succeeds().stdout);
-    let expected = ["example", "given_label", "soft", "soft_share", "soft_cat", "soft_dog"];
+    let expected =
+        ["example", "given_label", "soft", "soft_share", "soft_cat", "soft_dog", "outlier_score"];
     let mut names = table.names.clone();
     names.sort();
     let mut sorted = expected.to_vec();

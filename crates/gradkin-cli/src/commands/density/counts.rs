@@ -52,6 +52,9 @@ pub(super) struct Counts {
     pub(super) all: Vec<Count>,
     /// Soft counts among the examples of each class.
     by_class: Vec<Count>,
+    /// The largest mean similarity to the examples of a class: low for what is unlike anything in the
+    /// set. There is none without classes, and none of similarities that have no scale.
+    outlier_scores: Option<Vec<f64>>,
     /// How many were counted against.
     pub(super) against: usize,
     /// Whether counts are sums of numbers from −1 to 1, so that their shares are such numbers too.
@@ -80,6 +83,7 @@ impl Counts {
         let mut counts = Self {
             all: Vec::new(),
             by_class: Vec::new(),
+            outlier_scores: None,
             against: 0,
             normalised: wanted.kind != Kind::Inner,
             undefined_queries: Undefined::default(),
@@ -90,7 +94,7 @@ impl Counts {
         }
         // After the pairs: the sums have met all examples, also those that are in no sample.
         if let Some(soft) = soft {
-            counts.take_soft(soft, classes);
+            counts.take_soft(wanted, soft, classes);
         }
         counts.against = set.len() - counts.undefined.len();
         counts
@@ -118,7 +122,10 @@ impl Counts {
         self.undefined = pairs.undefined;
     }
 
-    fn take_soft(&mut self, soft: SoftCounts, classes: Option<Classes>) {
+    fn take_soft(&mut self, wanted: &Wanted, soft: SoftCounts, classes: Option<Classes>) {
+        let scaled = wanted.kind == Kind::Correlation;
+        self.outlier_scores =
+            classes.as_ref().filter(|_| scaled).map(|classes| outlier_scores(&soft, classes));
         let names = classes.map(|classes| classes.names).unwrap_or_default();
         let width = names.len();
         for (c, name) in names.into_iter().enumerate() {
@@ -205,6 +212,9 @@ impl Counts {
             }
             table.push(name, self.column(&count.values, |v| v))?;
         }
+        if let Some(scores) = &self.outlier_scores {
+            table.push("outlier_score", self.column(scores, |v| v))?;
+        }
         if let Some(paths) = path_column(set.data(), &examples) {
             table.push("file", paths)?;
         }
@@ -226,6 +236,19 @@ impl Counts {
         }
         record.compact()
     }
+}
+
+/// The largest soft count among the examples of a class, over their number.
+fn outlier_scores(soft: &SoftCounts, classes: &Classes) -> Vec<f64> {
+    let mut sizes = vec![0.0; classes.names.len()];
+    for (i, class) in classes.ids.iter().enumerate() {
+        sizes[*class] += f64::from(u8::from(!soft.undefined.contains(i)));
+    }
+    let largest = |counts: &[f64]| {
+        let means = counts.iter().zip(&sizes).filter(|(_, size)| **size > 0.0);
+        means.map(|(count, size)| count / size).fold(f64::NEG_INFINITY, f64::max)
+    };
+    soft.by_class.chunks(sizes.len().max(1)).map(largest).collect()
 }
 
 /// The classes to count by, where there are any.
