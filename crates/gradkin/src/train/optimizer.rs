@@ -154,7 +154,8 @@ fn misfit() -> Error {
 
 impl<T: Number> Store<T> {
     fn new(values: &[Tensor]) -> Result<Self> {
-        let values = values.iter().map(numbers).collect::<Result<Vec<Vec<T>>>>()?;
+        let lists = values.iter().map(|value| Ok(numbers(value)?));
+        let values = lists.collect::<Result<Vec<Vec<T>>>>()?;
         let zeros: Vec<Vec<T>> = values.iter().map(|v| vec![narrowed(0.0); v.len()]).collect();
         Ok(Self { values, first: zeros.clone(), second: zeros })
     }
