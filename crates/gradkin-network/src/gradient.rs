@@ -12,7 +12,14 @@ impl Factor {
     /// Σ over examples and outputs of the gradient: `[weights]`, weights in their stored order.
     pub fn sum(&self) -> candle_core::Result<Tensor> {
         match self {
-            Self::Dense(gradient) => gradient.sum((0, 1)),
+            Self::Dense(gradient) => {
+                // As a product, for the tensor library is slow along outer axes.
+                let (batch, outputs, weights) = gradient.dims3()?;
+                let rows = batch * outputs;
+                let ones = Tensor::ones((1, 1, rows, 1), gradient.dtype(), gradient.device())?;
+                let gradient = gradient.contiguous()?.reshape((1, 1, rows, weights))?;
+                sum_of_products(&ones, &gradient)?.flatten_all()
+            }
             Self::Outer { input, cotangent, order } => {
                 let (batch, outputs, groups, positions, rows) = cotangent.dims5()?;
                 let columns = input.dims()[3];

@@ -101,6 +101,9 @@ pub(crate) fn sum_axes(x: &Tensor, axes: &[usize]) -> OpResult<Tensor> {
         }
         let dims = result.dims().to_vec();
         let merged: usize = dims[first..=last].iter().product();
+        if merged == 1 {
+            continue;
+        }
         let mut flat = dims[..first].to_vec();
         flat.push(merged);
         flat.extend(&dims[last + 1..]);

@@ -12,6 +12,7 @@ use super::optimizer::{Held, Move, Optimizer};
 use super::set::{Batch, Targets, TrainingSet};
 use crate::error::{Error, Result};
 use crate::examples::Labels;
+use crate::number::{Number, numbers};
 use crate::output::{Output, OutputChoice};
 
 /// How a network is trained.
@@ -555,10 +556,28 @@ fn add_all(total: &mut [Option<Tensor>], more: &[Option<Tensor>]) -> Result<()> 
     Ok(())
 }
 
+/// The length of the gradient, summed in double precision. The tensor library's sum over whole tensors
+/// takes more time than a small network's step.
 fn length(gradients: &[Option<Tensor>]) -> Result<f64> {
+    fn squares<T: Number>(gradient: &Tensor) -> Result<f64> {
+        const LANES: usize = 8;
+        let values = numbers::<T>(gradient)?;
+        let mut lanes = [0.0; LANES];
+        let chunks = values.chunks_exact(LANES);
+        let rest: f64 = chunks.remainder().iter().map(|x| x.to_f64() * x.to_f64()).sum();
+        for chunk in chunks {
+            for (lane, x) in lanes.iter_mut().zip(chunk) {
+                *lane += x.to_f64() * x.to_f64();
+            }
+        }
+        Ok(rest + lanes.iter().sum::<f64>())
+    }
     let mut sum = 0.0;
     for gradient in gradients.iter().flatten() {
-        sum += gradient.sqr()?.sum_all()?.to_dtype(DType::F64)?.to_scalar::<f64>()?;
+        sum += match gradient.dtype() {
+            DType::F32 => squares::<f32>(gradient)?,
+            _ => squares::<f64>(gradient)?,
+        };
     }
     Ok(sum.sqrt())
 }
