@@ -310,16 +310,35 @@ impl<'a> Trainer<'a> {
         }
     }
 
-    /// Loss, term and gradient of one part of the batch.
+    /// Loss, term and gradient of one part of the batch, in pieces that stay in the processor's cache;
+    /// no group is torn apart. Where the batch is normalised as a whole, it stays in one piece.
     fn part(&self, share: &Batch, whole: Whole, party: &Party) -> Result<Part> {
-        let Some(term) = self.term.as_ref().filter(|_| !share.groups.is_empty()) else {
-            return self.plain(share, whole, party);
+        let enforced = self.term.as_ref().filter(|_| !share.groups.is_empty());
+        // Numbers that one piece may take, found by measuring; the term keeps about twice a
+        // plain step's.
+        const NUMBERS: usize = 1 << 22;
+        let each = match enforced {
+            Some(term) => 2 * term.sweep.working_set(term.output.width()),
+            None => self.sweep.working_set(1),
         };
-        let chunks = self.chunks(share, term);
-        if chunks.len() > 1 {
-            return self.in_chunks(&chunks, whole, party);
+        let pieces = share.size.div_ceil((NUMBERS / each.max(1)).max(1));
+        if self.mixes || pieces < 2 {
+            return self.whole_part(share, whole, party);
         }
-        self.whole_part(share, whole, party)
+        let mut total: Option<Part> = None;
+        for piece in shares(share, &share.groups, pieces) {
+            let part = self.whole_part(&piece, whole, party)?;
+            total = Some(match total {
+                None => part,
+                Some(mut total) => {
+                    total.tally.add(&part.tally);
+                    total.dissimilarity += part.dissimilarity;
+                    add_all(&mut total.gradients, &part.gradients)?;
+                    total
+                }
+            });
+        }
+        total.ok_or_else(|| Error::Usage("an empty batch".into()))
     }
 
     fn whole_part(&self, share: &Batch, whole: Whole, party: &Party) -> Result<Part> {
@@ -348,36 +367,6 @@ impl<'a> Trainer<'a> {
         let gradients = self.sweep.descend(&pass, own.ascent, Some(&by_output))?;
         let dissimilarity = own.value / whole.groups as f64;
         Ok(Part { tally, gradients, statistics: Vec::new(), dissimilarity })
-    }
-
-    /// A part of the batch in pieces whose tape stays in the processor's cache, no group torn apart.
-    /// Where the batch is normalised as a whole, the loss needs it in one piece.
-    fn chunks(&self, share: &Batch, term: &Enforced) -> Vec<Batch> {
-        const NUMBERS: usize = 1 << 20;
-        if self.mixes {
-            return Vec::new();
-        }
-        let width = term.output.width();
-        let rows = (NUMBERS / (2 * term.sweep.working_set(width)).max(1)).max(1);
-        let parts = share.size.div_ceil(rows);
-        if parts < 2 { Vec::new() } else { shares(share, &share.groups, parts) }
-    }
-
-    fn in_chunks(&self, chunks: &[Batch], whole: Whole, party: &Party) -> Result<Part> {
-        let mut total: Option<Part> = None;
-        for chunk in chunks {
-            let part = self.whole_part(chunk, whole, party)?;
-            total = Some(match total {
-                None => part,
-                Some(mut total) => {
-                    total.tally.add(&part.tally);
-                    total.dissimilarity += part.dissimilarity;
-                    add_all(&mut total.gradients, &part.gradients)?;
-                    total
-                }
-            });
-        }
-        total.ok_or_else(|| Error::Usage("an empty batch".into()))
     }
 
     fn plain(&self, share: &Batch, whole: Whole, party: &Party) -> Result<Part> {
