@@ -3,6 +3,7 @@
 
 use candle_core::{DType, Device, Tensor};
 
+use super::second::{Ascended, Second, plus};
 use super::{Build, Forward, Inputs, Operator, Reverse, Setup, Statistics, TrainingForm, required};
 use crate::error::{OpResult, fail};
 use crate::exchange::Party;
@@ -100,6 +101,38 @@ impl Operator for BatchNormalization {
             fail!("the running statistics cannot be differentiated");
         }
         Ok(result)
+    }
+
+    /// Of x̄ = f ȳ, the scale's own Σ ȳ n and the bias's Σ ȳ, with f = scale / deviation and n the
+    /// normalised input.
+    fn second(&self, second: &Second) -> OpResult<Option<Ascended>> {
+        let sweep = &second.reverse;
+        let cotangent = sweep.cotangent()?;
+        let inverse = self.inverse(sweep.input(4)?)?;
+        let scale = per_channel(sweep.input(1)?, self.rank)?;
+        let mut by_cotangent = None;
+        let mut inputs = vec![None; second.operands()];
+        if let Some(adjoint) = second.adjoint(0) {
+            by_cotangent = Some(sweep.times(adjoint, &scale.broadcast_mul(&inverse)?)?);
+            let along = self.to_channels(&(adjoint * cotangent)?)?.sum_keepdim(0)?;
+            let inverse = inverse.reshape((inverse.dims()[0], self.channels))?;
+            inputs[1] = Some(along.broadcast_mul(&inverse)?);
+        }
+        if let Some(adjoint) = second.adjoint(1) {
+            let spread = per_channel(adjoint, self.rank)?;
+            let mean = per_channel(sweep.input(3)?, self.rank)?;
+            let normal = sweep.input(0)?.broadcast_sub(&mean)?.broadcast_mul(&inverse)?;
+            let full = spread.broadcast_as(cotangent.shape())?.contiguous()?;
+            by_cotangent = plus(by_cotangent, Some(sweep.times(&full, &normal)?))?;
+            let own = sweep.by_example(&(full * cotangent)?)?.sum(1)?;
+            inputs[0] = Some(own.broadcast_mul(&inverse)?);
+        }
+        if let Some(adjoint) = second.adjoint(2) {
+            let spread = per_channel(adjoint, self.rank)?;
+            let full = spread.broadcast_as(cotangent.shape())?.contiguous()?;
+            by_cotangent = plus(by_cotangent, Some(full))?;
+        }
+        Ok(Some(Ascended { cotangents: vec![by_cotangent], inputs }))
     }
 
     fn training(&self) -> Option<&dyn TrainingForm> {
