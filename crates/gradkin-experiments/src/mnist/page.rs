@@ -111,7 +111,8 @@ pub(super) fn pairs(report: &mut Report, comparison: &Comparison) -> Result<(), 
         "Means over {} runs ± standard error, accuracies in percent and gains in percentage points. \
          Steps are those at which the mean curve crosses, interpolated between measurements. \
          Milliseconds are those of the median training step on one thread of a machine that others \
-         used too; seconds are steps times milliseconds, measuring accuracy left aside.",
+         used too: their ratio says more than they do. Seconds are steps times milliseconds, measuring \
+         accuracy left aside.",
         comparison.baseline().trials.len()
     ));
     numbers(report, comparison, "");
@@ -206,7 +207,7 @@ fn verdict(report: &mut Report, comparison: &Comparison) {
         worst => format!(" The term does harm with {}.", worst.join(", ")),
     };
     report.text(format!(
-        "{verdict}; it gains {:+.1} ± {:.1} percentage points on average over them.{sign}{harm}",
+        "{verdict}. Its mean gain over them is {:+.1} ± {:.1} percentage points.{sign}{harm}",
         100.0 * mean,
         100.0 * error
     ));
