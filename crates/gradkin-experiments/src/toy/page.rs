@@ -261,7 +261,10 @@ fn verdict_on_curvature(report: &mut Report, groups: &[Group]) {
     };
     let soft = verdict("soft", |group| group.soft.correlation().median);
     let hard = verdict("hard", |group| group.hard.correlation().median);
-    report.text(format!("Within one frequency, {soft}; {hard}."));
+    report.text(format!(
+        "Within one frequency, {soft}; {hard}. Soft counts add up similarities from all around the \
+         circle; hard ones see what is near, and so resolve shorter waves."
+    ));
 }
 
 fn speed(report: &mut Report, trials: &[Trial], cost: &Cost) {
