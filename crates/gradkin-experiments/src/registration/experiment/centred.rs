@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use geo::Centroid;
+use geo::{Centroid, MapCoords};
 use gradkin::Examples;
 use gradkin::network::InputData;
 use image::RgbImage;
@@ -91,7 +91,6 @@ fn patch(
         return None;
     }
     let back = |c: Shift| c - Shift { x: left as f64, y: top as f64 };
-    use geo::MapCoords;
     Some(Centred {
         place: (number, building),
         drawn: outlines.iter().map(|outline| outline.map_coords(back)).collect(),

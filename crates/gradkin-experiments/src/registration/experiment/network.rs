@@ -2,8 +2,8 @@
 //!
 //! The encoders halve the picture three times; the decoder goes back to half of its size, for a
 //! displacement is the same all over a building, and repeats every pixel of it. Features of both
-//! encoders meet at a half, a quarter and an eighth of the size, so that shifts of four pixels are
-//! within the reach of a few kernels.
+//! encoders meet at a half and a quarter of the size, beside each other and as products: a product is
+//! large where an image answers an outline, which a network finds much sooner than sums.
 
 use gradkin::network::build::{Convolution, Edge, GraphBuilder, Pooling};
 use gradkin::network::{Model, Network, NetworkError, Options};

@@ -41,12 +41,12 @@ impl Settings {
     /// The experiment as it is reported.
     pub fn full() -> Self {
         Self {
-            widths: [12, 24, 36],
+            widths: [8, 16, 24],
             training_scenes: 400,
             held_out_scenes: 60,
             scene_side: 160,
             patch_side: 64,
-            steps: vec![1600, 600, 600],
+            steps: vec![2400, 700, 700],
             batch_scenes: 8,
             batch_patches: 2,
             rate: 4e-3,
@@ -60,14 +60,13 @@ impl Settings {
             },
             style: OutlineStyle::default(),
             passes: 2,
-            patches: 400,
+            patches: 300,
         }
     }
 
     /// A look at the whole within two minutes.
     pub fn quick() -> Self {
         Self {
-            widths: [8, 16, 24],
             training_scenes: 120,
             held_out_scenes: 24,
             steps: vec![600, 80],
