@@ -142,6 +142,7 @@ fn similarities(
     let sigma = neighbourhood::deviation(&patches);
     let foretold = Foretold::new(&patches, &measures, sigma);
     neighbourhood::tell(report, &foretold, sigma)?;
+    neighbourhood::tell_share(report, &patches, &foretold);
     let sheets = [
         ("neighbours", "Nearest by the trace of K^C"),
         ("neighbours_rotation", "Nearest by K^C with the best rotation"),
@@ -182,6 +183,9 @@ fn tile(
         real::METRES_PER_PIXEL,
         real.buildings,
     ));
+    if after > before {
+        report.text("On this image the network does harm: what it learned does not carry over.");
+    }
     report.number("real_before", before);
     report.number("real_after", after);
     report.number("real_left_alone", alone);
@@ -200,6 +204,15 @@ fn compare(report: &mut Report, standings: &[Standing]) {
          px. How well the denoising factor foretells what is left, patch by patch, is in the table of \
          correlations above.",
     ));
+    let least = standings.iter().min_by(|a, b| median(&a.held_out).total_cmp(&median(&b.held_out)));
+    if let Some(least) = least.filter(|least| median(&least.held_out) < after) {
+        report.text(format!(
+            "The error was lowest {} ({:.2} px): a network that sees buildings too dimly corrects labels \
+             towards its own mistakes, and the next round learns those.",
+            least.name,
+            median(&least.held_out),
+        ));
+    }
     if after > before / 4.0 {
         let learned = median(&last.training);
         let alike = (learned / after - 1.0).abs() < 0.2;
