@@ -186,6 +186,17 @@ impl Report {
         Ok(())
     }
 
+    /// Write a picture, the bytes of a PNG file, and show it on the page.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub fn picture(&mut self, name: &str, caption: &str, png: &[u8]) -> Result<(), Error> {
+        let file = format!("{name}.png");
+        self.write(&file, png)?;
+        self.block(&format!("![{caption}]({file})\n\n*{caption}*"));
+        Ok(())
+    }
+
     /// Write a table as Parquet, with the settings so far as its metadata; the page lists it.
     ///
     /// # Errors

@@ -23,6 +23,7 @@
 pub mod align;
 mod coverage;
 mod error;
+mod experiment;
 mod misalignment;
 mod outline;
 pub mod picture;
@@ -32,6 +33,7 @@ pub mod scene;
 pub mod tile;
 
 pub use error::{Result, TileError};
+pub use experiment::{Settings, run, run_with};
 pub use geo::{Coord, LineString, Polygon};
 pub use misalignment::Misalignment;
 pub use outline::{OutlineStyle, draw_outlines};

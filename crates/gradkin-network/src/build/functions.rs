@@ -75,12 +75,21 @@ impl GraphBuilder {
 
     /// The sum of two values of the same shape.
     pub fn add(&mut self, a: Edge, b: Edge) -> Result<Edge> {
+        self.together("Add", "add", a, b)
+    }
+
+    /// The product of two values of the same shape, entry by entry.
+    pub fn mul(&mut self, a: Edge, b: Edge) -> Result<Edge> {
+        self.together("Mul", "mul", a, b)
+    }
+
+    fn together(&mut self, operator: &'static str, name: &str, a: Edge, b: Edge) -> Result<Edge> {
         let shape = self.shape(a)?.to_vec();
         if self.shape(b)? != shape {
             let other = self.shape(b)?.to_vec();
-            return self.refuse(&format!("values of shapes {shape:?} and {other:?} do not add"));
+            return self.refuse(&format!("values of shapes {shape:?} and {other:?} do not {name}"));
         }
-        self.node("Add", self.free_name("add"), &[a, b], shape, Vec::new())
+        self.node(operator, self.free_name(name), &[a, b], shape, Vec::new())
     }
 
     /// Values one after the other along the first axis (channels, or features).

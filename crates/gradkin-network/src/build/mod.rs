@@ -250,6 +250,7 @@ mod tests {
         let x = g.conv("conv2", skip, Convolution::new(8, 3).pad(1).groups(4).no_bias()).unwrap();
         let x = g.leaky_relu(x, 0.1).unwrap();
         let x = g.add(x, skip).unwrap();
+        let x = g.mul(x, skip).unwrap();
         let pooled = g.max_pool(x, Pooling::new(3).stride(2).pad(1)).unwrap();
         let up = g.conv_transpose("up", pooled, Convolution::new(4, 2).stride(2)).unwrap();
         let near = g.upsample(pooled, 2).unwrap();
@@ -325,6 +326,7 @@ mod tests {
         assert!(say(g.conv("c", flat, Convolution::new(4, 3)).unwrap_err()).contains("[192]"));
         assert!(say(g.linear("d", x, 4, true).unwrap_err()).contains("flatten"));
         assert!(say(g.add(x, flat).unwrap_err()).contains("[192]"));
+        assert!(say(g.mul(x, flat).unwrap_err()).contains("[192]"));
         assert!(say(g.reshape(x, &[5]).unwrap_err()).contains("192"));
         assert!(g.channels(x, 2..4).is_err());
         assert!(g.channels(x, std::ops::Range { start: 2, end: 1 }).is_err());

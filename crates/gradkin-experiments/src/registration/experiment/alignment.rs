@@ -1,0 +1,106 @@
+//! Outlines moved to where a trained network sees their buildings.
+
+use geo::Translate;
+use gradkin::network::{InputData, Network, OutputData};
+
+use super::network::FIELD;
+use super::patches::contrast;
+use crate::Error;
+use crate::registration::align::{Reading, shifts};
+use crate::registration::{OutlineStyle, Polygon, Raster, Scene, Shift, draw_outlines};
+
+/// What a network sees beyond the part of a window that is used, in pixels.
+const MARGIN: usize = 32;
+
+/// The field that a network predicts for outlines over a grey image, window by window of the size that
+/// the network is built for. The image is at least as large.
+fn field(network: &Network, image: &Raster, outlines: &Raster) -> Result<Raster, Error> {
+    let [_, height, width] = image.shape();
+    let side = network.inputs()[0].shape.last().copied().unwrap_or_default();
+    let mut field = Raster::zeros(2, height, width);
+    for top in starts(height, side) {
+        for left in starts(width, side) {
+            let part = |raster: &Raster| raster.cut(top, left, side, side);
+            let Some((image, outlines)) = part(image).zip(part(outlines)) else {
+                return Err(Error::Missing {
+                    what: format!("a window of {side} × {side} pixels in {width} × {height}"),
+                    remedy: "build the network for smaller pictures".into(),
+                });
+            };
+            let found = window(network, &image, &outlines)?;
+            // What an earlier window saw near its end, this one sees better.
+            let inner = |start: usize| if start == 0 { 0 } else { MARGIN };
+            for channel in 0..2 {
+                for row in inner(top)..side {
+                    let from = inner(left)..side;
+                    let to = (top + row) * width + left + from.start;
+                    let values = &found.channel(channel)[row * side..(row + 1) * side][from];
+                    field.channel_mut(channel)[to..to + values.len()].copy_from_slice(values);
+                }
+            }
+        }
+    }
+    Ok(field)
+}
+
+/// Where windows start along an axis, overlapping by twice the margin.
+fn starts(length: usize, side: usize) -> Vec<usize> {
+    let last = length.saturating_sub(side);
+    let step = side.saturating_sub(2 * MARGIN).max(1);
+    let mut starts: Vec<usize> = (0..last).step_by(step).collect();
+    starts.push(last);
+    starts
+}
+
+fn window(network: &Network, image: &Raster, outlines: &Raster) -> Result<Raster, Error> {
+    let inputs =
+        vec![InputData::F32(contrast(image).collect()), InputData::F32(outlines.values().to_vec())];
+    let outputs = network.evaluate(inputs, 1)?;
+    let [_, height, width] = image.shape();
+    let values = outputs.into_iter().find(|output| output.name == FIELD).map(|output| output.data);
+    let field = match values {
+        Some(OutputData::F32(values)) => Raster::from_values([2, height, width], values),
+        _ => None,
+    };
+    field.ok_or_else(|| Error::Missing {
+        what: format!("a field of {width} × {height} displacements"),
+        remedy: "build the network for the size of the window".into(),
+    })
+}
+
+/// Where the outlines of a scene go that lie off the truth by `from`: as far off as they are then.
+/// The network looks `passes` times, each time at the outlines where it has put them.
+pub(super) fn align(
+    network: &Network,
+    scene: &Scene,
+    from: &[Shift],
+    passes: usize,
+    style: &OutlineStyle,
+) -> Result<Vec<Shift>, Error> {
+    let mut off = from.to_vec();
+    for _ in 0..passes {
+        let outlines: Vec<Polygon<f64>> = (scene.buildings.iter().zip(&off))
+            .map(|(building, by)| building.polygon.translate(by.x, by.y))
+            .collect();
+        let [_, height, width] = scene.image.shape();
+        let drawn = draw_outlines(&outlines, height, width, style);
+        let field = field(network, &scene.image, &drawn)?;
+        let found = shifts(&field, &outlines, Reading::Mean);
+        for (off, found) in off.iter_mut().zip(found) {
+            *off = *off + found.unwrap_or_default();
+        }
+    }
+    Ok(off)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_reach_from_end_to_end() {
+        assert_eq!(starts(160, 160), [0]);
+        assert_eq!(starts(300, 160), [0, 96, 140]);
+        assert_eq!(starts(352, 160), [0, 96, 192]);
+    }
+}

@@ -1,0 +1,77 @@
+//! How large the experiment is.
+
+use crate::registration::{Misalignment, OutlineStyle};
+
+/// Everything that decides the numbers of the experiment, besides the seed.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Channels of the network at a half, a quarter and an eighth of the size.
+    pub widths: [usize; 3],
+    /// Scenes with labels to learn from.
+    pub training_scenes: usize,
+    /// Scenes that the network never learns from.
+    pub held_out_scenes: usize,
+    /// The side of a scene, a multiple of eight pixels.
+    pub scene_side: usize,
+    /// The side of a patch, likewise.
+    pub patch_side: usize,
+    /// Steps of each round.
+    pub steps: Vec<usize>,
+    /// Scenes to a step.
+    pub batch_scenes: usize,
+    /// Patches of each of them.
+    pub batch_patches: usize,
+    /// Adam's rate at its highest, in the first round.
+    pub rate: f64,
+    /// The same in the other rounds, which go on with the weights of the one before.
+    pub later_rate: f64,
+    /// By how much labels are off.
+    pub noise: Misalignment,
+    /// By how much outlines are drawn off their labels.
+    pub start: Misalignment,
+    /// Outlines as the network sees them.
+    pub style: OutlineStyle,
+    /// How often the network looks at an outline, each time where it has put it.
+    pub passes: usize,
+    /// Patches that similarities are computed between, no two of one scene.
+    pub patches: usize,
+}
+
+impl Settings {
+    /// The experiment as it is reported.
+    pub fn full() -> Self {
+        Self {
+            widths: [8, 16, 24],
+            training_scenes: 400,
+            held_out_scenes: 60,
+            scene_side: 160,
+            patch_side: 64,
+            steps: vec![2400, 700, 700],
+            batch_scenes: 8,
+            batch_patches: 2,
+            rate: 4e-3,
+            later_rate: 2e-3,
+            noise: Misalignment::default(),
+            start: Misalignment {
+                group_deviation: 3.0,
+                building_deviation: 1.5,
+                length: 100.0,
+                limit: 4.0,
+            },
+            style: OutlineStyle::default(),
+            passes: 2,
+            patches: 300,
+        }
+    }
+
+    /// A look at the whole within two minutes.
+    pub fn quick() -> Self {
+        Self {
+            training_scenes: 120,
+            held_out_scenes: 24,
+            steps: vec![600, 80],
+            patches: 40,
+            ..Self::full()
+        }
+    }
+}
