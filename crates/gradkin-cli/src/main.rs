@@ -66,6 +66,7 @@ fn run(args: &Args, printer: &Printer) -> Outcome {
         Command::Duplicates(args) => commands::duplicates::run(args, common, printer),
         Command::Labels(args) => commands::labels::run(args, common, printer),
         Command::Train(args) => commands::train::run(args, common, printer),
+        Command::Experiment(args) => commands::experiment::run(args, common, printer),
         Command::Completions(args) => commands::completions::run(args, printer),
     })
 }

@@ -297,3 +297,52 @@ pub(crate) struct DuplicatesArgs {
     #[command(flatten)]
     pub(crate) data_args: DataArgs,
 }
+
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+Each writes a folder with its data (Parquet), its figures (SVG and PNG) and a page, index.md. MNIST,
+CIFAR-10 and the real aerial tile are looked for in --data, $GRADKIN_SHARED, or a folder `shared`
+beside the present one; what needs them and does not find them is left out and said so.
+
+Examples:
+  gradkin experiment toy --quick
+  gradkin experiment mnist -o results/mnist --data ../shared
+  gradkin experiment registration")]
+pub(crate) struct ExperimentArgs {
+    /// Which experiment of the paper
+    #[arg(value_enum)]
+    pub(crate) experiment: Experiment,
+    /// Small settings: a look at the whole in under two minutes
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// Folder to write to [default: gradkin-EXPERIMENT]
+    #[arg(short, long, value_name = "FOLDER")]
+    pub(crate) output: Option<PathBuf>,
+    /// Folder that holds data/mnist and the like
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) data: Option<PathBuf>,
+    /// Equal seeds give equal numbers
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+}
+
+/// An experiment of the paper.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Experiment {
+    /// Density along a curve of one input: fewer neighbours where the function bends more
+    Toy,
+    /// Faster learning of MNIST with similarity enforced
+    Mnist,
+    /// Outlines brought into line with aerial images, learnt from labels out of place
+    Registration,
+}
+
+impl Experiment {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Toy => "toy",
+            Self::Mnist => "mnist",
+            Self::Registration => "registration",
+        }
+    }
+}

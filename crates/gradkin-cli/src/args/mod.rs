@@ -7,8 +7,8 @@ mod train;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 pub(crate) use commands::{
-    CompletionsArgs, DemoArgs, DensityArgs, DuplicatesArgs, InspectArgs, KernelArgs, LabelsArgs,
-    NeighborsArgs, Undefined,
+    CompletionsArgs, DemoArgs, DensityArgs, DuplicatesArgs, Experiment, ExperimentArgs,
+    InspectArgs, KernelArgs, LabelsArgs, NeighborsArgs, Undefined,
 };
 pub(crate) use options::{
     DataArgs, Dtype, Format, Kind, Layout, Metric, Missing, Reduce, SimilarityArgs, TableArgs,
@@ -64,6 +64,8 @@ pub(crate) enum Command {
     Duplicates(DuplicatesArgs),
     /// Train a network, with similarity enforced where asked for
     Train(Box<TrainArgs>),
+    /// Run one of the paper's experiments
+    Experiment(ExperimentArgs),
     /// Print completions for a shell
     Completions(CompletionsArgs),
 }

@@ -4,6 +4,7 @@ pub(crate) mod completions;
 pub(crate) mod demo;
 pub(crate) mod density;
 pub(crate) mod duplicates;
+pub(crate) mod experiment;
 pub(crate) mod inspect;
 pub(crate) mod kernel;
 pub(crate) mod labels;

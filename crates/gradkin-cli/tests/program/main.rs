@@ -7,6 +7,7 @@ mod command_line;
 mod demo;
 mod density;
 mod duplicates;
+mod experiment;
 mod inspect;
 mod interruption;
 mod kernels;

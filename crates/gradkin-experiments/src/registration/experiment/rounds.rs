@@ -3,7 +3,7 @@
 
 use gradkin::network::{Model, Network, Options};
 use gradkin::train::{
-    Epoch, Objective, Run, Schedule, Shuffle, StepReport, Trainer, TrainerSettings, Watcher,
+    Epoch, Memory, Objective, Run, Schedule, Shuffle, StepReport, Trainer, TrainerSettings, Watcher,
 };
 
 use super::alignment::align;
@@ -48,7 +48,7 @@ pub(super) fn train(
     };
     let (round, stage) = (round + 1, format!("training, round {}", round + 1));
     let mut told = Told { setup, round, stage, sum: 0.0, weight: 0.0, curve: Vec::new() };
-    run.run(&mut trainer, &set, None, &mut told)?;
+    run.run(&mut trainer, &set, None, &mut Memory::default(), &mut told)?;
     let curve = told.curve;
     trainer.write_into(model)?;
     Ok(curve)
@@ -110,7 +110,7 @@ impl Watcher for Told<'_> {
         if goes_on { Ok(()) } else { Err(gradkin::Error::Cancelled) }
     }
 
-    fn epoch(&mut self, _: &Trainer, _: &Epoch) -> gradkin::Result<()> {
+    fn epoch(&mut self, _: &Trainer, _: &Epoch, _: &Memory) -> gradkin::Result<()> {
         Ok(())
     }
 }
