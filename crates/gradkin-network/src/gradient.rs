@@ -6,19 +6,15 @@ use crate::error::Result;
 use crate::factor::{Factor, Order};
 use crate::forward::Pass;
 use crate::sweep::{Sink, Sweep};
-use crate::tensor::sum_of_products;
+use crate::tensor::{sum_of_products, sum_rows};
 
 impl Factor {
     /// Σ over examples and outputs of the gradient: `[weights]`, weights in their stored order.
     pub fn sum(&self) -> candle_core::Result<Tensor> {
         match self {
             Self::Dense(gradient) => {
-                // As a product, for the tensor library is slow along outer axes.
                 let (batch, outputs, weights) = gradient.dims3()?;
-                let rows = batch * outputs;
-                let ones = Tensor::ones((1, 1, rows, 1), gradient.dtype(), gradient.device())?;
-                let gradient = gradient.contiguous()?.reshape((1, 1, rows, weights))?;
-                sum_of_products(&ones, &gradient)?.flatten_all()
+                sum_rows(&gradient.contiguous()?.reshape((batch * outputs, weights))?)
             }
             Self::Outer { input, cotangent, order } => {
                 let (batch, outputs, groups, positions, rows) = cotangent.dims5()?;

@@ -17,7 +17,7 @@ use crate::factor::Factor;
 use crate::forward::Pass;
 use crate::ops::{Reverse, Second, ascend};
 use crate::sweep::{Sink, Sweep};
-use crate::tensor::lead_shape;
+use crate::tensor::{lead_shape, sum_rows};
 
 /// What a reverse sweep had at hand, kept for its derivative.
 #[derive(Debug)]
@@ -153,7 +153,7 @@ impl Sweep<'_> {
         for (slot, value) in start.iter_mut().zip(&network.values) {
             let (Some(entries), true) = (&value.entries, slot.is_some()) else { continue };
             let Some(found) = slot.take() else { continue };
-            let own = found.sum(0)?.flatten_all()?;
+            let own = sum_rows(&found.reshape((found.dims()[0], ()))?)?;
             let own = match &entries.map {
                 None => own,
                 Some(map) => {

@@ -14,7 +14,7 @@ mod window;
 pub(crate) use index::{add_rows, max_windows, spread_max};
 pub(crate) use limit::{checked_count, countable, within};
 pub use product::product;
-pub(crate) use product::{shared_product, sum_of_products};
+pub(crate) use product::{shared_product, sum_of_products, sum_rows};
 pub(crate) use unfold::{Fold, Unfold};
 pub(crate) use window::{Axis, Padding, Window, sizes as window_sizes};
 
