@@ -3,6 +3,10 @@
 
 use gradkin_experiments::{Setup, registration};
 
+/// Without it every tensor is a call to the system, and the test takes twice as long.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[test]
 fn labels_out_of_line_teach_to_bring_them_into_line() {
     let folder = tempfile::tempdir().unwrap();
