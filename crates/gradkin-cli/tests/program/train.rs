@@ -124,16 +124,24 @@ fn mistakes_are_named() {
     train("--labels y.npy --loss cross-entropy")
         .refused(&["numbers, not classes", "--loss squared"]);
     train("--labels classes.npy").refused(&["class"]);
-    train("--labels y.npy --loss hinge").refused(&["--loss", "cross-entropy"]);
     train("--labels y.npy --enforce class").refused(&["one class", "numbers"]);
     train("--labels y.npy --enforce augment:shift:2").refused(&["no images"]);
-    train("--labels y.npy --enforce augment:twist").refused(&["twist", "turn:DEGREES"]);
     train("--labels y.npy --enforce pairs:pairs.csv").refused(&["99"]);
     train("--labels y.npy --enforce pairs:words.csv").refused(&["words.csv", "line 2"]);
     train("--labels y.npy --patience 2").refused(&["--hold-out"]);
-    train("--labels y.npy --lr -1").refused(&["--lr"]);
     train("--labels y.npy --params nothing_like_it").refused(&["parameter"]);
     train("--labels y.npy --lr 1e30 --optimizer sgd").refused(&["learning rate"]);
+    // What the command line itself refuses, in the words of its parser.
+    for (flags, words) in [
+        ("--loss hinge", "use cross-entropy, squared, absolute or huber:DELTA"),
+        ("--enforce augment:twist", "turn:DEGREES"),
+        ("--lr 0", "it is not above 0"),
+        ("--schedule stairs", "steps:EPOCHS:FACTOR"),
+    ] {
+        let ran = train(&format!("--labels y.npy {flags}"));
+        assert_eq!(ran.code, Some(2), "{ran:?}");
+        assert!(ran.stderr.contains(words), "{ran:?}");
+    }
     folder.run(&format!("train {model} x.npy --labels y.npy -o {model}")).refused(&["is read"]);
     assert!(!folder.file("t.onnx").exists());
 }

@@ -4,9 +4,9 @@ use std::fmt::Write;
 use std::path::Path;
 
 use super::super::{
-    Build, activation, arithmetic, attention, blocks, convolution, cumulative, einsum, grid_sample,
-    indexing, inverse, linear, lp_pool, masks, normalization, norms, picking, pooling,
-    quantization, recurrent, reduction, resize, rotary, scatter, shape, softmax,
+    Build, activation, arithmetic, attention, batch_normalization, blocks, convolution, cumulative,
+    einsum, grid_sample, indexing, inverse, linear, lp_pool, masks, normalization, norms, picking,
+    pooling, quantization, recurrent, reduction, resize, rotary, scatter, shape, softmax,
     supported_operators,
 };
 use super::{BY_THE_GRAPH, FLAT, Maker, Random, Role, Trial, build, cases, cotangents};
@@ -21,7 +21,10 @@ const SECTIONS: &[(&str, &[Table])] = &[
     ("Convolution", &[convolution::OPERATORS]),
     ("Pooling", &[pooling::OPERATORS, lp_pool::OPERATORS]),
     ("Quantisation", &[quantization::OPERATORS]),
-    ("Normalisation", &[normalization::OPERATORS, norms::OPERATORS]),
+    (
+        "Normalisation",
+        &[batch_normalization::OPERATORS, normalization::OPERATORS, norms::OPERATORS],
+    ),
     ("Attention", &[attention::OPERATORS, rotary::OPERATORS]),
     ("Recurrent", &[recurrent::OPERATORS]),
     ("Reductions and sums", &[reduction::OPERATORS, cumulative::OPERATORS]),
