@@ -130,7 +130,7 @@ fn mistakes_are_named() {
     train("--labels y.npy --enforce pairs:words.csv").refused(&["words.csv", "line 2"]);
     train("--labels y.npy --patience 2").refused(&["--hold-out"]);
     train("--labels y.npy --params nothing_like_it").refused(&["parameter"]);
-    train("--labels y.npy --lr 1e30 --optimizer sgd").refused(&["learning rate"]);
+    train("--labels y.npy --lr 1e30 --optimizer sgd --batch 4").refused(&["learning rate"]);
     // What the command line itself refuses, in the words of its parser.
     for (flags, words) in [
         ("--loss hinge", "use cross-entropy, squared, absolute or huber:DELTA"),
