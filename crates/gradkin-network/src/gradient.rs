@@ -5,7 +5,7 @@ use candle_core::Tensor;
 use crate::error::Result;
 use crate::factor::{Factor, Order};
 use crate::forward::Pass;
-use crate::sweep::{Sink, Sweep};
+use crate::sweep::{Sink, Sweep, add};
 use crate::tensor::{sum_of_products, sum_rows};
 
 impl Factor {
@@ -19,12 +19,9 @@ impl Factor {
             Self::Outer { input, cotangent, order } => {
                 let (batch, outputs, groups, positions, rows) = cotangent.dims5()?;
                 let columns = input.dims()[3];
-                let (input, cotangent) = if outputs == 1 {
-                    (input.clone(), cotangent.squeeze(1)?)
-                } else {
-                    // Every output meets the same input: Σ_c δ_c ⊗ a = (Σ_c δ_c) ⊗ a.
-                    (input.clone(), cotangent.sum(1)?)
-                };
+                // Every output meets the same input: Σ_c δ_c ⊗ a = (Σ_c δ_c) ⊗ a.
+                let cotangent =
+                    if outputs == 1 { cotangent.squeeze(1)? } else { cotangent.sum(1)? };
                 // With one group, rows that lie one after another are positions of one sum.
                 let (input, cotangent) = if groups == 1
                     && (positions == 1 || (input.is_contiguous() && cotangent.is_contiguous()))
@@ -34,7 +31,7 @@ impl Factor {
                         cotangent.reshape((1, 1, batch * positions, rows))?,
                     )
                 } else {
-                    (input, cotangent)
+                    (input.clone(), cotangent)
                 };
                 let total = match order {
                     Order::CotangentFirst => sum_of_products(&cotangent, &input)?,
@@ -70,12 +67,7 @@ impl Sink for Sum<'_, '_> {
                 Tensor::zeros(len, own.dtype(), own.device())?.index_add(&map, &own, 0)?
             }
         };
-        let slot = &mut self.total[parameter];
-        *slot = Some(match slot.take() {
-            Some(total) => (total + own)?,
-            None => own,
-        });
-        Ok(())
+        add(&mut self.total[parameter], own)
     }
 }
 

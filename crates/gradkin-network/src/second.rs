@@ -16,7 +16,7 @@ use crate::error::{NetworkError, Result};
 use crate::factor::Factor;
 use crate::forward::Pass;
 use crate::ops::{Reverse, Second, ascend};
-use crate::sweep::{Sink, Sweep};
+use crate::sweep::{Sink, Sweep, add};
 use crate::tensor::{lead_shape, sum_rows};
 
 /// What a reverse sweep had at hand, kept for its derivative.
@@ -221,12 +221,4 @@ impl Sweep<'_> {
         }
         Ok(found)
     }
-}
-
-fn add(slot: &mut Option<Tensor>, more: Tensor) -> Result<()> {
-    *slot = Some(match slot.take() {
-        Some(sum) => (sum + more)?,
-        None => more,
-    });
-    Ok(())
 }

@@ -718,7 +718,8 @@ fn dense(cotangent: &Tensor, batch: usize, width: usize) -> Result<Factor> {
     Ok(Factor::Dense(cotangent.contiguous()?.reshape((batch, width, len))?))
 }
 
-fn add(slot: &mut Option<Tensor>, more: Tensor) -> Result<()> {
+/// Add to a sum that may not have begun.
+pub(crate) fn add(slot: &mut Option<Tensor>, more: Tensor) -> Result<()> {
     *slot = Some(match slot.take() {
         Some(sum) => (sum + more)?,
         None => more,

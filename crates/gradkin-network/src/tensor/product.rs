@@ -39,6 +39,17 @@ fn strided(x: &Tensor) -> Result<Tensor> {
     if by_rows || by_columns { Ok(x.clone()) } else { x.contiguous() }
 }
 
+/// Run a kernel over whichever float type both operands hold.
+macro_rules! in_their_float {
+    ($left:expr, $right:expr, $kernel:expr) => {
+        match ($left, $right) {
+            (CpuStorage::F32(a), CpuStorage::F32(b)) => CpuStorage::F32($kernel(a, b)),
+            (CpuStorage::F64(a), CpuStorage::F64(b)) => CpuStorage::F64($kernel(a, b)),
+            (a, b) => candle_core::bail!("a product of {:?} and {:?}", a.dtype(), b.dtype()),
+        }
+    };
+}
+
 struct Product;
 
 impl CustomOp2 for Product {
@@ -62,11 +73,7 @@ impl CustomOp2 for Product {
         }
         let mut shape = d1.to_vec();
         shape[rank - 1] = d2[rank - 1];
-        let storage = match (s1, s2) {
-            (CpuStorage::F32(a), CpuStorage::F32(b)) => CpuStorage::F32(multiply(a, l1, b, l2)),
-            (CpuStorage::F64(a), CpuStorage::F64(b)) => CpuStorage::F64(multiply(a, l1, b, l2)),
-            _ => candle_core::bail!("a product of {:?} and {:?}", s1.dtype(), s2.dtype()),
-        };
+        let storage = in_their_float!(s1, s2, |a, b| multiply(a, l1, b, l2));
         Ok((storage, shape.into()))
     }
 
@@ -112,15 +119,7 @@ impl CustomOp2 for SharedProduct {
             candle_core::bail!("shapes {:?} and {:?} do not multiply", l1.shape(), l2.shape());
         }
         let repeated = l1.broadcast_as((lead, r, c))?;
-        let storage = match (s1, s2) {
-            (CpuStorage::F32(a), CpuStorage::F32(b)) => {
-                CpuStorage::F32(multiply(a, &repeated, b, l2))
-            }
-            (CpuStorage::F64(a), CpuStorage::F64(b)) => {
-                CpuStorage::F64(multiply(a, &repeated, b, l2))
-            }
-            _ => candle_core::bail!("a product of {:?} and {:?}", s1.dtype(), s2.dtype()),
-        };
+        let storage = in_their_float!(s1, s2, |a, b| multiply(a, &repeated, b, l2));
         Ok((storage, (lead, r, n).into()))
     }
 
@@ -173,11 +172,7 @@ impl CustomOp2 for SumOfProducts {
         if l1.dims()[..3] != l2.dims()[..3] {
             candle_core::bail!("{:?} and {:?} have no common rows", l1.shape(), l2.shape());
         }
-        let storage = match (s1, s2) {
-            (CpuStorage::F32(a), CpuStorage::F32(b)) => CpuStorage::F32(accumulate(a, l1, b, l2)),
-            (CpuStorage::F64(a), CpuStorage::F64(b)) => CpuStorage::F64(accumulate(a, l1, b, l2)),
-            _ => candle_core::bail!("a product of {:?} and {:?}", s1.dtype(), s2.dtype()),
-        };
+        let storage = in_their_float!(s1, s2, |a, b| accumulate(a, l1, b, l2));
         Ok((storage, (groups, p, q).into()))
     }
 }

@@ -107,6 +107,8 @@ pub struct Trainer<'a> {
     steps: u64,
     /// Whether a batch is normalised as a whole.
     mixes: bool,
+    /// Examples that are worked on at once, without the term.
+    rows: usize,
 }
 
 /// The similarity term at work.
@@ -117,6 +119,8 @@ struct Enforced<'a> {
     lambda: f64,
     /// Whether the loss looks at the same output.
     shared: bool,
+    /// Examples that are worked on at once.
+    rows: usize,
 }
 
 /// What one thread found out.
@@ -158,7 +162,9 @@ impl<'a> Trainer<'a> {
                 let shared = own.output_name() == sweep.output_name();
                 let choice = OutputChoice { name, ..wanted.clone() };
                 let output = Output::new(&choice, &own)?;
-                Some(Enforced { sweep: own, output, lambda: enforcement.lambda, shared })
+                // The term keeps about twice a plain step's numbers.
+                let rows = rows_at_once(2 * own.working_set(output.width()));
+                Some(Enforced { sweep: own, output, lambda: enforcement.lambda, shared, rows })
             }
         };
         let values = network.parameter_values()?;
@@ -166,6 +172,7 @@ impl<'a> Trainer<'a> {
         let shapes = network.parameters().iter().map(|p| p.shape.clone()).collect();
         let point = network.point(&values)?;
         let mixes = sweep.mixes_in_training();
+        let rows = rows_at_once(sweep.working_set(1));
         let statistics = if mixes { sweep.running_statistics()? } else { BTreeMap::new() };
         Ok(Self {
             network,
@@ -178,6 +185,7 @@ impl<'a> Trainer<'a> {
             point,
             steps: 0,
             mixes,
+            rows,
         })
     }
 
@@ -217,24 +225,19 @@ impl<'a> Trainer<'a> {
             return Err(Error::Usage("no example of the batch has any weight".into()));
         }
         let shares = shares(batch, groups, self.settings.threads);
-        let parts = self.run(&shares, whole)?;
-        let mut report = StepReport { tally: Tally::default(), dissimilarity: None, gradient: 0.0 };
-        let mut gradients: Vec<Option<Tensor>> = vec![None; self.shapes.len()];
-        let mut dissimilarity = 0.0;
-        for part in &parts {
-            report.tally.add(&part.tally);
-            dissimilarity += part.dissimilarity;
-            add_all(&mut gradients, &part.gradients)?;
-        }
-        report.dissimilarity = (whole.groups > 0).then_some(dissimilarity);
-        if !report.tally.loss.is_finite() {
+        let part = total(self.run(&shares, whole)?.into_iter().map(Ok))?;
+        if !part.tally.loss.is_finite() {
             return Err(Error::Usage(format!(
                 "the loss is {} at step {}; try a smaller learning rate (--lr) or --clip",
-                report.tally.loss,
+                part.tally.loss,
                 self.steps + 1
             )));
         }
-        report.gradient = length(&gradients)?;
+        let report = StepReport {
+            tally: part.tally,
+            dissimilarity: (whole.groups > 0).then_some(part.dissimilarity),
+            gradient: length(&part.gradients)?,
+        };
         if !report.gradient.is_finite() {
             return Err(Error::Usage(format!(
                 "the gradient is not finite at step {}; try a smaller learning rate (--lr) or --clip",
@@ -252,8 +255,8 @@ impl<'a> Trainer<'a> {
             decay: self.settings.decay,
             count: self.steps,
         };
-        self.held.follow(&gradients, scale, by)?;
-        for own in &parts[0].statistics {
+        self.held.follow(&part.gradients, scale, by)?;
+        for own in &part.statistics {
             if let Some(running) = self.statistics.get_mut(&own.name) {
                 for (running, batch) in running.iter_mut().zip(&own.values) {
                     *running = own.momentum * *running + (1.0 - own.momentum) * batch;
@@ -314,31 +317,12 @@ impl<'a> Trainer<'a> {
     /// no group is torn apart. Where the batch is normalised as a whole, it stays in one piece.
     fn part(&self, share: &Batch, whole: Whole, party: &Party) -> Result<Part> {
         let enforced = self.term.as_ref().filter(|_| !share.groups.is_empty());
-        // Numbers that one piece may take, found by measuring; the term keeps about twice a
-        // plain step's.
-        const NUMBERS: usize = 1 << 22;
-        let each = match enforced {
-            Some(term) => 2 * term.sweep.working_set(term.output.width()),
-            None => self.sweep.working_set(1),
-        };
-        let pieces = share.size.div_ceil((NUMBERS / each.max(1)).max(1));
+        let pieces = share.size.div_ceil(enforced.map_or(self.rows, |term| term.rows));
         if self.mixes || pieces < 2 {
             return self.whole_part(share, whole, party);
         }
-        let mut total: Option<Part> = None;
-        for piece in shares(share, &share.groups, pieces) {
-            let part = self.whole_part(&piece, whole, party)?;
-            total = Some(match total {
-                None => part,
-                Some(mut total) => {
-                    total.tally.add(&part.tally);
-                    total.dissimilarity += part.dissimilarity;
-                    add_all(&mut total.gradients, &part.gradients)?;
-                    total
-                }
-            });
-        }
-        total.ok_or_else(|| Error::Usage("an empty batch".into()))
+        let pieces = shares(share, &share.groups, pieces);
+        total(pieces.iter().map(|piece| self.whole_part(piece, whole, party)))
     }
 
     fn whole_part(&self, share: &Batch, whole: Whole, party: &Party) -> Result<Part> {
@@ -498,6 +482,12 @@ impl<'a> Trainer<'a> {
     }
 }
 
+/// So many examples as stay in the processor's cache, each of so many numbers; found by measuring.
+fn rows_at_once(numbers: usize) -> usize {
+    const NUMBERS: usize = 1 << 22;
+    (NUMBERS / numbers.max(1)).max(1)
+}
+
 /// The output to train: the logits, where the chosen one ends in a Softmax.
 fn trained_output(network: &Network, chosen: Option<&str>) -> Option<String> {
     let outputs = network.outputs();
@@ -532,6 +522,24 @@ fn shares(batch: &Batch, groups: &[Vec<usize>], threads: usize) -> Vec<Batch> {
     }
     let filled = lists.into_iter().filter(|(rows, _)| !rows.is_empty());
     filled.map(|(rows, groups)| Batch { groups, ..batch.pick(&rows) }).collect()
+}
+
+/// Parts of a batch together. What they say of running statistics is the same in all of them.
+fn total(parts: impl Iterator<Item = Result<Part>>) -> Result<Part> {
+    let mut total: Option<Part> = None;
+    for part in parts {
+        let part = part?;
+        total = Some(match total {
+            None => part,
+            Some(mut total) => {
+                total.tally.add(&part.tally);
+                total.dissimilarity += part.dissimilarity;
+                add_all(&mut total.gradients, &part.gradients)?;
+                total
+            }
+        });
+    }
+    total.ok_or_else(|| Error::Usage("an empty batch".into()))
 }
 
 fn add_all(total: &mut [Option<Tensor>], more: &[Option<Tensor>]) -> Result<()> {
