@@ -168,8 +168,11 @@ fn a_sample_estimates_with_errors() {
         // One sample serves all examples, so that their errors go together.
         assert!(squares.len() > 400 && (0.02..4.0).contains(&mean), "{name}: {mean}");
     }
-    assert_eq!(run("--sample 120 --seed 5").numbers("power_3"), estimate.numbers("power_3"));
-    assert_ne!(run("--sample 120 --seed 6").numbers("power_3"), estimate.numbers("power_3"));
+    // The same examples; threads add them up in any order.
+    let again = run("--sample 120 --seed 5").numbers("power_3");
+    check(&again, &estimate.numbers("power_3"), 1e-12, "the same seed");
+    let other = run("--sample 120 --seed 6").numbers("power_3");
+    assert!(distance(&other, &estimate.numbers("power_3")) > 1e-3);
     let whole = run("--sample 5000");
     check(&whole.numbers("power_3"), &exact.numbers("power_3"), 1e-9, "whole");
     assert!(whole.numbers("power_3_error").iter().all(|error| *error == 0.0));
