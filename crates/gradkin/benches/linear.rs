@@ -4,7 +4,7 @@
 //! factors, which saves the second sweep.
 //!
 //! Takes the paper's network and random images, or `GRADKIN_MODEL=model.onnx` and as many random
-//! images of its input's shape as `GRADKIN_EXAMPLES` says. Run with `CANDLE_NUM_THREADS=1`.
+//! images of its input's shape as `GRADKIN_EXAMPLES` says.
 
 // A benchmark that cannot run should say so at once.
 #![allow(clippy::expect_used, clippy::print_stdout, missing_docs)]
@@ -50,6 +50,7 @@ fn plain_sweep(network: &Network, examples: &InMemory) {
 }
 
 fn main() {
+    common::alone();
     let count = std::env::var("GRADKIN_EXAMPLES").ok().and_then(|n| n.parse().ok()).unwrap_or(1000);
     let network = match std::env::var("GRADKIN_MODEL") {
         Ok(path) => {

@@ -3,8 +3,7 @@
 //! the ratio are printed.
 //!
 //! Takes the paper's network and random images in ten classes, or `GRADKIN_MODEL=model.onnx`;
-//! `GRADKIN_BATCH` examples per step (64), `GRADKIN_THREADS` threads (all). Run with
-//! `CANDLE_NUM_THREADS=1`.
+//! `GRADKIN_BATCH` examples per step (64), `GRADKIN_THREADS` threads (all).
 
 // A benchmark that cannot run should say so at once.
 #![allow(clippy::expect_used, clippy::print_stdout, missing_docs)]
@@ -50,6 +49,7 @@ fn steps(trainer: &mut Trainer, batch: &Batch) -> f64 {
 }
 
 fn main() {
+    common::alone();
     let network = match std::env::var("GRADKIN_MODEL") {
         Ok(path) => {
             let model = Model::open(&path).expect("the model of GRADKIN_MODEL");

@@ -13,7 +13,7 @@ use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::examples::Examples;
-use crate::number::{Into, Number, numbers, product_ab, product_abt};
+use crate::number::{Into, Number, numbers, product_ab, product_abt, product_atb};
 use crate::output::Output;
 use crate::plan::{Form, Planned};
 use crate::progress::Counter;
@@ -56,8 +56,14 @@ pub(crate) enum Arrays {
     /// `[N, d·len]`.
     Dense { array: usize, len: usize },
     /// Per group a `[N, T·p]` and δ, which is `[N, T·d·q]` for the trace and `[N, d·T·q]` for
-    /// matrices.
-    Factored { groups: Vec<[usize; 2]>, positions: usize, input: usize, cotangent: usize },
+    /// matrices. Where `deferred`, gradients are written out when pairs are taken.
+    Factored {
+        groups: Vec<[usize; 2]>,
+        positions: usize,
+        input: usize,
+        cotangent: usize,
+        deferred: bool,
+    },
     /// Row numbers `[N, T]` and δ `[N, d·T·width]`.
     Rows { index: usize, array: usize, positions: usize, width: usize },
 }
@@ -85,11 +91,12 @@ impl Recipe<'_> {
             list.push(match (planned.shape, planned.form) {
                 (
                     FactorShape::Outer { groups, positions, input, cotangent, .. },
-                    Form::Factored,
+                    form @ (Form::Factored | Form::Deferred),
                 ) => {
                     let one = |_| [add(positions * input), add(d * positions * cotangent)];
                     let groups = (0..groups).map(one).collect();
-                    Arrays::Factored { groups, positions, input, cotangent }
+                    let deferred = form == Form::Deferred;
+                    Arrays::Factored { groups, positions, input, cotangent, deferred }
                 }
                 (FactorShape::Rows { positions, width, .. }, Form::Rows) => {
                     indices.push(positions);
@@ -516,20 +523,22 @@ fn add_self_kernel<T: Number>(
 ) {
     match arrays {
         Arrays::Dense { len, .. } => {
-            // So many columns at a time as stay in the first-level cache.
-            let step = (BLOCK / d).max(64);
-            let rows = &raw.delta[b * d * len..(b + 1) * d * len];
-            let mut block = Vec::with_capacity(d * step.min(*len));
-            for first in (0..*len).step_by(step) {
-                let width = step.min(len - first);
-                block.clear();
-                for row in rows.chunks_exact(*len) {
-                    block.extend(row[first..first + width].iter().map(|x| x.to_f64()));
+            add_written(&raw.delta[b * d * len..(b + 1) * d * len], d, kernel);
+        }
+        Arrays::Factored { groups, positions, input, cotangent, deferred: true } => {
+            let (g_count, t, p, q) = (groups.len(), *positions, *input, *cotangent);
+            let mut written = vec![T::default(); d * q * p];
+            for g in 0..g_count {
+                let at = (b * g_count + g) * t * p;
+                let a = &raw.input[at..at + t * p];
+                for (c, written) in written.chunks_exact_mut(q * p).enumerate() {
+                    let at = ((b * d + c) * g_count + g) * t * q;
+                    product_atb((q, p, t), (&raw.delta[at..at + t * q], q), a, written);
                 }
-                product_abt((d, d, width), &block, &block, kernel, Into::Add);
+                add_written(&written, d, kernel);
             }
         }
-        Arrays::Factored { groups, positions, input, cotangent } => {
+        Arrays::Factored { groups, positions, input, cotangent, deferred: false } => {
             // Σ_{t,u} (a_t·a_u)(δ_t·δ_u) = Σ_t δ_t · (Σ_u (a_t·a_u) δ_u).
             let (g_count, t, p, q) = (groups.len(), *positions, *input, *cotangent);
             let mut inner = vec![0.0; t * t];
@@ -569,6 +578,22 @@ fn add_self_kernel<T: Number>(
     }
 }
 
+/// Add the products of an example's written-out gradients `[d, len]`, in double precision.
+fn add_written<T: Number>(rows: &[T], d: usize, kernel: &mut [f64]) {
+    let len = rows.len() / d.max(1);
+    // So many columns at a time as stay in the first-level cache.
+    let step = (BLOCK / d.max(1)).max(64);
+    let mut block = Vec::with_capacity(d * step.min(len));
+    for first in (0..len).step_by(step) {
+        let width = step.min(len - first);
+        block.clear();
+        for row in rows.chunks_exact(len) {
+            block.extend(row[first..first + width].iter().map(|x| x.to_f64()));
+        }
+        product_abt((d, d, width), &block, &block, kernel, Into::Add);
+    }
+}
+
 fn wide<T: Number>(x: &[T]) -> Vec<f64> {
     x.iter().map(|x| x.to_f64()).collect()
 }
@@ -598,7 +623,7 @@ fn place<T: Number>(
             target.indices[*index][b * positions..(b + 1) * positions]
                 .copy_from_slice(swept.index(component, b));
         }
-        Arrays::Factored { groups, positions, input, cotangent } => {
+        Arrays::Factored { groups, positions, input, cotangent, .. } => {
             let (g_count, t_count, q) = (groups.len(), *positions, *cotangent);
             let a_width = t_count * input;
             let input = swept.input(component, b);

@@ -358,7 +358,7 @@ fn add<T: Number>(
             part.dense(&buffers.features.arrays[*array], unit, &mut buffers.share);
             add_rows(&buffers.share, *len, &totals[0], first);
         }
-        Arrays::Factored { groups, positions, input, cotangent } => {
+        Arrays::Factored { groups, positions, input, cotangent, .. } => {
             let shape = (*positions, *input, *cotangent);
             for ([a, delta], totals) in groups.iter().zip(totals) {
                 let features = &buffers.features;
@@ -448,7 +448,7 @@ impl<T: Number> Part<T> {
                     }
                 }
             }
-            product_atb((q, p, self.members.len() * t), mixed, right, share);
+            product_atb((q, p, self.members.len() * t), (mixed, q), right, share);
             take(row, share);
         }
     }
@@ -615,7 +615,7 @@ impl<T: Number> Sums<T> {
                     product_abt(shape, own, &sums[0], mixed, Into::Replace);
                     result.iter_mut().zip(&*mixed).for_each(|(r, x)| *r += x.to_f64());
                 }
-                Arrays::Factored { groups, positions, input, cotangent } => {
+                Arrays::Factored { groups, positions, input, cotangent, .. } => {
                     let shape = (*positions, *input, *cotangent);
                     for ([a, delta], sums) in groups.iter().zip(sums) {
                         let own = (&features.arrays[*a][..], &features.arrays[*delta][..]);

@@ -7,17 +7,15 @@ use std::ops::Range;
 use std::sync::Mutex;
 
 use gradkin_network::{Network, Point, Precision, Sweep};
-use rayon::prelude::*;
 
+use crate::blocks::{Blocks, Job};
 use crate::error::{Error, Result};
 use crate::examples::{Examples, Labels};
-use crate::features::{Arrays, Features, Part, Recipe, Side, encode};
+use crate::features::{Features, Part, Recipe, Side, encode};
 use crate::number::Number;
 use crate::output::{Output, OutputChoice};
 use crate::plan::{Form, Planned, Purpose, plan};
-use crate::products::Products;
 use crate::progress::{Counter, Stage, Watch};
-use crate::rotation::best_rotation;
 use crate::similarity::{Kind, Reduction};
 
 /// What is to be computed.
@@ -407,7 +405,10 @@ impl<'a> Similarity<'a> {
         let other = columns.unwrap_or(rows);
         let zero_counts = self.settings.kind != Kind::Inner;
         let mut undefined = (Undefined::default(), Undefined::default());
-        let job = Job { recipe: &recipe, symmetric, pairs: &pairs, visit, zero_counts };
+        let (layout, ..) = recipe.layout();
+        let spare = (budget / 5).clamp(1 << 20, 512 << 20);
+        let pairs = &pairs;
+        let job = Job { recipe: &recipe, layout, symmetric, pairs, visit, zero_counts, spare };
         for i in blocks.rows() {
             let left = encode::<T>(&recipe, rows, i.clone(), Side::Row, &sweeps)?;
             undefined.0.note(&left, i.start, zero_counts);
@@ -523,62 +524,6 @@ pub(crate) fn check_labels(recipe: &Recipe, examples: &dyn Examples) -> Result<(
     }
 }
 
-/// How two sets are cut so that two blocks fit the budget.
-struct Blocks {
-    n: usize,
-    m: usize,
-    symmetric: bool,
-    row_step: usize,
-    column_step: usize,
-}
-
-impl Blocks {
-    fn new(
-        recipe: &Recipe,
-        n: usize,
-        m: usize,
-        symmetric: bool,
-        budget: usize,
-        bytes: usize,
-    ) -> Result<Self> {
-        let each = (recipe.numbers() * bytes).max(1);
-        // A fifth is left for sweeps in progress, tiles and what the allocator holds back.
-        let room = (budget - budget / 5) / each;
-        let whole = if symmetric { n } else { n + m };
-        if room >= whole {
-            return Ok(Self { n, m, symmetric, row_step: n, column_step: m.max(1) });
-        }
-        // Many rows held while the columns stream by: rows are swept once, columns once per block.
-        let column_step = (room / 8).clamp(1, m);
-        let row_step = room.saturating_sub(column_step).min(n);
-        if row_step == 0 {
-            return Err(Error::Usage(format!(
-                "one example takes {} and two do not fit the {} that are left of the memory budget; \
-                 raise --memory, or choose fewer parameters (--params) or outputs (--outputs)",
-                readable(each),
-                readable(budget)
-            )));
-        }
-        Ok(Self { n, m, symmetric, row_step, column_step })
-    }
-
-    fn rows(&self) -> impl Iterator<Item = Range<usize>> {
-        steps(0..self.n, self.row_step)
-    }
-
-    /// Column blocks that a row block still has to meet.
-    fn columns(&self, rows: &Range<usize>) -> impl Iterator<Item = Range<usize>> + use<> {
-        let start = if self.symmetric { rows.end } else { 0 };
-        steps(start..self.m, self.column_step)
-    }
-
-    /// How many examples are swept in all.
-    fn sweeps(&self) -> u64 {
-        let columns = |i: Range<usize>| self.columns(&i).map(|j| j.len() as u64).sum::<u64>();
-        self.rows().map(|i| i.len() as u64 + columns(i)).sum()
-    }
-}
-
 /// A number of bytes for people.
 pub(crate) fn readable(bytes: usize) -> String {
     match bytes {
@@ -586,113 +531,6 @@ pub(crate) fn readable(bytes: usize) -> String {
         0x2800..0xa0_0000 => format!("{} KiB", bytes >> 10),
         _ => format!("{} MiB", bytes >> 20),
     }
-}
-
-fn steps(range: Range<usize>, step: usize) -> impl Iterator<Item = Range<usize>> {
-    let end = range.end;
-    range.step_by(step.max(1)).map(move |start| start..(start + step).min(end))
-}
-
-/// What all tiles of a run have in common.
-struct Job<'j, T> {
-    recipe: &'j Recipe<'j>,
-    symmetric: bool,
-    pairs: &'j Counter<'j>,
-    visit: &'j (dyn Fn(&Tile<T>) -> Result<()> + Sync),
-    zero_counts: bool,
-}
-
-impl<T: Number> Job<'_, T> {
-    /// All tiles between two encoded blocks; the same block twice gives its upper triangle.
-    fn block(&self, left: (&Features<T>, usize), right: (&Features<T>, usize)) -> Result<()> {
-        let same = std::ptr::eq(left.0, right.0);
-        let side = tile_side(left.0.count, right.0.count);
-        let mut tiles = Vec::new();
-        for i in steps(0..left.0.count, side) {
-            for j in steps(0..right.0.count, side) {
-                if !same || j.start >= i.start {
-                    tiles.push((i.clone(), j));
-                }
-            }
-        }
-        let (layout, ..) = self.recipe.layout();
-        tiles.into_par_iter().try_for_each(|(i, j)| self.tile(&layout, left, i, right, j, same))
-    }
-
-    fn tile(
-        &self,
-        layout: &[Arrays],
-        left: (&Features<T>, usize),
-        i: Range<usize>,
-        right: (&Features<T>, usize),
-        j: Range<usize>,
-        same: bool,
-    ) -> Result<()> {
-        let outputs = self.recipe.width();
-        let trace = self.recipe.reduction == Reduction::Trace;
-        let products = Products { layout, outputs, trace };
-        let mut values = products.tile(left.0, i.clone(), right.0, j.clone());
-        let mut each = 1;
-        if !trace {
-            values = pair_major(&values, i.len(), j.len(), outputs);
-            each = outputs * outputs;
-        }
-        if self.recipe.reduction == Reduction::Rotation {
-            values = rotations(&values, outputs);
-            each = 1;
-        }
-        let diagonal = same && i == j;
-        let undefined = |example: usize, side: Side| {
-            let (features, start) = if side == Side::Row { left } else { right };
-            let at = example - start;
-            !features.finite[at] || (self.zero_counts && features.ranks[at] == 0)
-        };
-        let pairs = match diagonal {
-            true => i.len() * (i.len() + 1) / 2,
-            false => i.len() * j.len(),
-        };
-        (self.visit)(&Tile {
-            rows: left.1 + i.start..left.1 + i.end,
-            columns: right.1 + j.start..right.1 + j.end,
-            values: &values,
-            each,
-            mirrored: self.symmetric && !diagonal,
-            undefined: &undefined,
-        })?;
-        self.pairs.add(pairs as u64)
-    }
-}
-
-/// Tiles large enough for efficient products, small enough to share among threads.
-fn tile_side(n: usize, m: usize) -> usize {
-    const TILES_PER_THREAD: usize = 6;
-    let tiles = TILES_PER_THREAD * rayon::current_num_threads();
-    let even = ((n as f64 * m as f64 / tiles as f64).sqrt() as usize).max(1);
-    even.clamp(32, 512)
-}
-
-/// `[ni·d, nj·d]` → `[ni, nj, d, d]`.
-fn pair_major<T: Number>(values: &[T], ni: usize, nj: usize, d: usize) -> Vec<T> {
-    let mut result = vec![T::default(); values.len()];
-    for i in 0..ni {
-        for c in 0..d {
-            let row = &values[(i * d + c) * nj * d..][..nj * d];
-            for j in 0..nj {
-                let to = ((i * nj + j) * d + c) * d;
-                result[to..to + d].copy_from_slice(&row[j * d..(j + 1) * d]);
-            }
-        }
-    }
-    result
-}
-
-/// Each pair's matrix reduced to the best rotation; ranks were divided out when it was whitened.
-fn rotations<T: Number>(values: &[T], d: usize) -> Vec<T> {
-    let reduce = |matrix: &[T]| {
-        let matrix: Vec<f64> = matrix.iter().map(|x| x.to_f64()).collect();
-        T::from_f64(best_rotation(&matrix, d))
-    };
-    values.chunks_exact(d * d).map(reduce).collect()
 }
 
 /// Copy a tile, and its mirror image where it has one, into a whole kernel with `m` columns.

@@ -17,6 +17,8 @@
 //! which wait for each other while sweeps are parallel already (the program `gradkin` does this itself).
 
 mod averages;
+mod blocks;
+mod deferred;
 mod denoising;
 mod density;
 mod duplicates;

@@ -71,14 +71,15 @@ pub(crate) fn add_product_ab<T: Number>(
     matmul(c, Accum::Add, a, b, T::from_f64(1.0), Par::Seq);
 }
 
-/// `c = aᵀ · b` for row-major a `[k, m]`, b `[k, n]`, c `[m, n]`, on the calling thread.
+/// `c = aᵀ · b` for row-major a `[k, m]` within rows of `stride` numbers, b `[k, n]`, c `[m, n]`, on the
+/// calling thread.
 pub(crate) fn product_atb<T: Number>(
     (m, n, k): (usize, usize, usize),
-    a: &[T],
+    (a, stride): (&[T], usize),
     b: &[T],
     c: &mut [T],
 ) {
-    let a = MatRef::from_row_major_slice(a, k, m);
+    let a = MatRef::from_row_major_slice_with_stride(a, k, m, stride);
     let b = MatRef::from_row_major_slice(b, k, n);
     let c = MatMut::from_row_major_slice_mut(c, m, n);
     matmul(c, Accum::Replace, a.transpose(), b, T::from_f64(1.0), Par::Seq);

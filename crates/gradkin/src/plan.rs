@@ -11,6 +11,9 @@ pub enum Form {
     Dense,
     /// Σ_{t,t'} (a_t · a'_t') (δ_t · δ'_t'): two matrix products and an entry-wise one.
     Factored,
+    /// Factors kept; where pairs are taken, gradients of many examples written out slice by slice, then
+    /// a matrix product.
+    Deferred,
     /// Only rows of a table that both examples touch.
     Rows,
 }
@@ -20,6 +23,7 @@ impl std::fmt::Display for Form {
         formatter.write_str(match self {
             Self::Dense => "dense",
             Self::Factored => "factored",
+            Self::Deferred => "deferred",
             Self::Rows => "rows",
         })
     }
@@ -50,7 +54,7 @@ const ENTRY_COST: f64 = 12.0;
 pub fn possible_forms(shape: FactorShape) -> Vec<Form> {
     match shape {
         FactorShape::Dense { .. } => vec![Form::Dense],
-        FactorShape::Outer { .. } => vec![Form::Dense, Form::Factored],
+        FactorShape::Outer { .. } => vec![Form::Dense, Form::Factored, Form::Deferred],
         FactorShape::Rows { .. } => vec![Form::Dense, Form::Rows],
     }
 }
@@ -65,7 +69,10 @@ pub fn cost(shape: FactorShape, form: Form, outputs: usize, reduction: Reduction
             let (g, t) = (groups as f64, positions as f64);
             let entries = if reduction == Reduction::Trace { 1.0 } else { d * d };
             let work = g * t * t * (input as f64 + pairs * cotangent as f64 + entries * ENTRY_COST);
-            (work, groups * positions * (input + outputs * cotangent))
+            (work, shape.numbers(outputs))
+        }
+        (FactorShape::Outer { .. }, Form::Deferred) => {
+            (pairs * shape.weights() as f64, shape.numbers(outputs))
         }
         (FactorShape::Rows { positions, width, .. }, Form::Rows) => {
             let t = positions as f64;
@@ -79,11 +86,27 @@ pub fn cost(shape: FactorShape, form: Form, outputs: usize, reduction: Reduction
 /// Multiply-adds to bring one example's factor into a form.
 fn preparation(shape: FactorShape, form: Form, outputs: usize) -> f64 {
     match (shape, form) {
-        (FactorShape::Outer { positions, .. }, Form::Dense) => {
+        (FactorShape::Outer { positions, .. }, Form::Dense | Form::Deferred) => {
             (positions * outputs * shape.weights()) as f64
         }
         _ => 0.0,
     }
+}
+
+/// So many examples meet as many others before what was written out of them is written over.
+pub(crate) const SQUARE: usize = 2048;
+
+/// Whether writing gradients out where pairs are taken pays: they are written again for every square
+/// that an example has a part in, which may cost a little where it halves the memory at least. Memory
+/// that is short costs whole sweeps, and even where it is not, its first use is slow.
+fn defers(shape: FactorShape, outputs: usize, reduction: Reduction, partners: f64) -> bool {
+    const MOST_WORK: f64 = 0.15;
+    let FactorShape::Outer { positions: 2.., .. } = shape else { return false };
+    let squares = (2.0 * partners / SQUARE as f64).ceil().max(1.0);
+    let (pair, kept) = cost(shape, Form::Deferred, outputs, reduction);
+    let (_, written) = cost(shape, Form::Dense, outputs, reduction);
+    2 * kept <= written
+        && squares * preparation(shape, Form::Deferred, outputs) <= MOST_WORK * pair * partners
 }
 
 /// What features are wanted for.
@@ -135,8 +158,10 @@ pub(crate) fn plan(
     let network = sweep.network();
     let choose = |shape: FactorShape| -> Form {
         let forms = possible_forms(shape);
+        let pairs = matches!(purpose, Purpose::Pairs(_));
         if let Some(form) = forced.filter(|form| forms.contains(form)) {
-            return form;
+            // Sums meet no pairs.
+            return if form == Form::Deferred && !pairs { Form::Factored } else { form };
         }
         let total = |form: &Form| match purpose {
             Purpose::Pairs(partners) => {
@@ -147,8 +172,16 @@ pub(crate) fn plan(
                 cost_of_sums(shape, *form, outputs, rows).unwrap_or(f64::INFINITY)
             }
         };
-        let best = forms.iter().min_by(|a, b| total(a).total_cmp(&total(b)));
-        best.copied().unwrap_or(Form::Dense)
+        let at_once = forms.iter().filter(|form| **form != Form::Deferred);
+        let best = at_once.min_by(|a, b| total(a).total_cmp(&total(b)));
+        match (best.copied().unwrap_or(Form::Dense), purpose) {
+            (Form::Dense, Purpose::Pairs(partners))
+                if defers(shape, outputs, reduction, partners) =>
+            {
+                Form::Deferred
+            }
+            (form, _) => form,
+        }
     };
     sweep
         .components()

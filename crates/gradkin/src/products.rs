@@ -43,7 +43,9 @@ impl Products<'_> {
                     let shape = (i.len() * self.rows(), j.len() * self.rows(), k);
                     product_abt(shape, a, b, &mut out, Into::Add);
                 }
-                Arrays::Factored { groups, positions, input, cotangent } => {
+                // Written out for many tiles at once.
+                Arrays::Factored { deferred: true, .. } => {}
+                Arrays::Factored { groups, positions, input, cotangent, deferred: false } => {
                     for [a, delta] in groups {
                         let factored = Factored {
                             rows: self.rows(),

@@ -124,7 +124,7 @@ impl<T: Number> Signs<T> {
                     );
                     target.iter_mut().zip(&projected).for_each(|(s, x)| *s += scale * x.to_f64());
                 }
-                Arrays::Factored { groups, positions, input, cotangent } => {
+                Arrays::Factored { groups, positions, input, cotangent, .. } => {
                     let (t, p, q) = (*positions, *input, *cotangent);
                     for (g, [left_signs, right_signs]) in signs.iter().enumerate() {
                         let a = &swept.input(component, b)[g * t * p..(g + 1) * t * p];

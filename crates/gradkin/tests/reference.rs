@@ -23,7 +23,8 @@ fn error(
 }
 
 fn check(precision: Precision, tolerance: f64) {
-    let forms = [None, Some(Form::Dense), Some(Form::Factored), Some(Form::Rows)];
+    let forms =
+        [None, Some(Form::Dense), Some(Form::Factored), Some(Form::Deferred), Some(Form::Rows)];
     let mut failures = Vec::new();
     for folder in folders() {
         for form in forms {

@@ -1,0 +1,264 @@
+//! How the pairs of two sets are cut: blocks whose features fit the memory budget, squares of a block
+//! whose products are kept at once, tiles that threads take one by one.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use crate::deferred::{Deferred, Part};
+use crate::error::{Error, Result};
+use crate::features::{Arrays, Features, Recipe, Side};
+use crate::kernel::{Tile, readable};
+use crate::number::Number;
+use crate::plan::SQUARE;
+use crate::products::Products;
+use crate::progress::Counter;
+use crate::rotation::best_rotation;
+use crate::similarity::Reduction;
+
+/// How two sets are cut so that two blocks fit the budget.
+pub(crate) struct Blocks {
+    n: usize,
+    m: usize,
+    symmetric: bool,
+    row_step: usize,
+    column_step: usize,
+}
+
+impl Blocks {
+    pub(crate) fn new(
+        recipe: &Recipe,
+        n: usize,
+        m: usize,
+        symmetric: bool,
+        budget: usize,
+        bytes: usize,
+    ) -> Result<Self> {
+        let each = (recipe.numbers() * bytes).max(1);
+        // A fifth is left for sweeps in progress, tiles and what the allocator holds back.
+        let room = (budget - budget / 5) / each;
+        let whole = if symmetric { n } else { n + m };
+        if room >= whole {
+            return Ok(Self { n, m, symmetric, row_step: n, column_step: m.max(1) });
+        }
+        // Many rows held while the columns stream by: rows are swept once, columns once per block.
+        let column_step = (room / 8).clamp(1, m);
+        let row_step = room.saturating_sub(column_step).min(n);
+        if row_step == 0 {
+            return Err(Error::Usage(format!(
+                "one example takes {} and two do not fit the {} that are left of the memory budget; \
+                 raise --memory, or choose fewer parameters (--params) or outputs (--outputs)",
+                readable(each),
+                readable(budget)
+            )));
+        }
+        Ok(Self { n, m, symmetric, row_step, column_step })
+    }
+
+    pub(crate) fn rows(&self) -> impl Iterator<Item = Range<usize>> {
+        steps(0..self.n, self.row_step)
+    }
+
+    /// Column blocks that a row block still has to meet.
+    pub(crate) fn columns(
+        &self,
+        rows: &Range<usize>,
+    ) -> impl Iterator<Item = Range<usize>> + use<> {
+        let start = if self.symmetric { rows.end } else { 0 };
+        steps(start..self.m, self.column_step)
+    }
+
+    /// How many examples are swept in all.
+    pub(crate) fn sweeps(&self) -> u64 {
+        let columns = |i: Range<usize>| self.columns(&i).map(|j| j.len() as u64).sum::<u64>();
+        self.rows().map(|i| i.len() as u64 + columns(i)).sum()
+    }
+}
+
+fn steps(range: Range<usize>, step: usize) -> impl Iterator<Item = Range<usize>> {
+    let end = range.end;
+    range.step_by(step.max(1)).map(move |start| start..(start + step).min(end))
+}
+
+/// What all tiles of a run have in common.
+pub(crate) struct Job<'j, T> {
+    pub(crate) recipe: &'j Recipe<'j>,
+    pub(crate) layout: Vec<Arrays>,
+    pub(crate) symmetric: bool,
+    pub(crate) pairs: &'j Counter<'j>,
+    pub(crate) visit: &'j (dyn Fn(&Tile<T>) -> Result<()> + Sync),
+    pub(crate) zero_counts: bool,
+    /// Bytes that are left for products and slices in the making.
+    pub(crate) spare: usize,
+}
+
+/// A block of encoded examples, and where in its set it starts.
+pub(crate) type Block<'b, T> = (&'b Features<T>, usize);
+
+impl<T: Number> Job<'_, T> {
+    /// All pairs between two encoded blocks; the same block twice gives its upper triangle.
+    pub(crate) fn block(&self, left: Block<T>, right: Block<T>) -> Result<()> {
+        let same = std::ptr::eq(left.0, right.0);
+        let trace = self.recipe.reduction == Reduction::Trace;
+        let deferred = Deferred::new(&self.layout, self.recipe.width(), trace);
+        if deferred.is_empty() {
+            let (i, j) = (0..left.0.count, 0..right.0.count);
+            return self.tiles(i, j, same).into_par_iter().try_for_each(|(i, j)| {
+                let values = self.products().tile(left.0, i.clone(), right.0, j.clone());
+                self.finish(values, (left, i), (right, j), same, true)
+            });
+        }
+        let side = self.square_side();
+        for i in even_steps(left.0.count, side) {
+            for j in even_steps(right.0.count, side) {
+                if !same || j.start >= i.start {
+                    self.square(&deferred, (left, i.clone()), (right, j), same)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The pairs of a square of a block, with gradients that are written out for it.
+    fn square(
+        &self,
+        deferred: &Deferred,
+        (left, i): (Block<T>, Range<usize>),
+        (right, j): (Block<T>, Range<usize>),
+        same: bool,
+    ) -> Result<()> {
+        let same_examples = same && i == j;
+        let tiles = self.tiles(i.clone(), j.clone(), same);
+        let pairs: usize = tiles.iter().map(|(i, j)| pairs(i, j, same)).sum();
+        let mut parts: Vec<Part<T>> = (tiles.into_par_iter())
+            .map(|(rows, columns)| {
+                let values = self.products().tile(left.0, rows.clone(), right.0, columns.clone());
+                Part { rows, columns, values }
+            })
+            .collect();
+        let counted = std::cell::Cell::new(0);
+        let done = |share: f64| {
+            let now = (share * pairs as f64) as usize;
+            self.pairs.add((now - counted.replace(now)) as u64)
+        };
+        let room = self.spare / 2 / size_of::<T>();
+        let sides = ((left.0, i), (right.0, j));
+        deferred.add(sides.0, sides.1, same_examples, room, &mut parts, &done)?;
+        self.pairs.add((pairs - counted.get()) as u64)?;
+        parts.into_par_iter().try_for_each(|part| {
+            self.finish(part.values, (left, part.rows), (right, part.columns), same, false)
+        })
+    }
+
+    /// A side of squares whose products take a fourth of what is left.
+    fn square_side(&self) -> usize {
+        let pair = self.products().rows().pow(2) * size_of::<T>();
+        let most = (self.spare / 4 / pair) as f64;
+        (most.sqrt() as usize).clamp(32, SQUARE)
+    }
+
+    fn products(&self) -> Products<'_> {
+        let trace = self.recipe.reduction == Reduction::Trace;
+        Products { layout: &self.layout, outputs: self.recipe.width(), trace }
+    }
+
+    /// Ranges of tiles; of the same block, those that reach the upper triangle.
+    fn tiles(
+        &self,
+        rows: Range<usize>,
+        columns: Range<usize>,
+        same: bool,
+    ) -> Vec<(Range<usize>, Range<usize>)> {
+        let side = tile_side(rows.len(), columns.len());
+        let mut tiles = Vec::new();
+        for i in steps(rows, side) {
+            for j in steps(columns.clone(), side) {
+                if !same || j.start >= i.start {
+                    tiles.push((i.clone(), j));
+                }
+            }
+        }
+        tiles
+    }
+
+    /// Reduce a tile's products to what is wanted of a pair, and hand them on.
+    fn finish(
+        &self,
+        mut values: Vec<T>,
+        (left, i): (Block<T>, Range<usize>),
+        (right, j): (Block<T>, Range<usize>),
+        same: bool,
+        count: bool,
+    ) -> Result<()> {
+        let outputs = self.recipe.width();
+        let mut each = 1;
+        if self.recipe.reduction != Reduction::Trace {
+            values = pair_major(&values, i.len(), j.len(), outputs);
+            each = outputs * outputs;
+        }
+        if self.recipe.reduction == Reduction::Rotation {
+            values = rotations(&values, outputs);
+            each = 1;
+        }
+        let undefined = |example: usize, side: Side| {
+            let (features, start) = if side == Side::Row { left } else { right };
+            let at = example - start;
+            !features.finite[at] || (self.zero_counts && features.ranks[at] == 0)
+        };
+        (self.visit)(&Tile {
+            rows: left.1 + i.start..left.1 + i.end,
+            columns: right.1 + j.start..right.1 + j.end,
+            values: &values,
+            each,
+            mirrored: self.symmetric && !(same && i == j),
+            undefined: &undefined,
+        })?;
+        if count {
+            self.pairs.add(pairs(&i, &j, same) as u64)?;
+        }
+        Ok(())
+    }
+}
+
+/// Pairs that a tile stands for, one on the diagonal of the same block once.
+fn pairs(i: &Range<usize>, j: &Range<usize>, same: bool) -> usize {
+    if same && i == j { i.len() * (i.len() + 1) / 2 } else { i.len() * j.len() }
+}
+
+/// As few steps of at most so many as can be, all of about one length.
+fn even_steps(count: usize, most: usize) -> impl Iterator<Item = Range<usize>> {
+    let steps_needed = count.div_ceil(most.max(1)).max(1);
+    steps(0..count, count.div_ceil(steps_needed))
+}
+
+/// Tiles large enough for efficient products, small enough to share among threads.
+fn tile_side(n: usize, m: usize) -> usize {
+    const TILES_PER_THREAD: usize = 6;
+    let tiles = TILES_PER_THREAD * rayon::current_num_threads();
+    let even = ((n as f64 * m as f64 / tiles as f64).sqrt() as usize).max(1);
+    even.clamp(32, 512)
+}
+
+/// `[ni·d, nj·d]` → `[ni, nj, d, d]`.
+fn pair_major<T: Number>(values: &[T], ni: usize, nj: usize, d: usize) -> Vec<T> {
+    let mut result = vec![T::default(); values.len()];
+    for i in 0..ni {
+        for c in 0..d {
+            let row = &values[(i * d + c) * nj * d..][..nj * d];
+            for j in 0..nj {
+                let to = ((i * nj + j) * d + c) * d;
+                result[to..to + d].copy_from_slice(&row[j * d..(j + 1) * d]);
+            }
+        }
+    }
+    result
+}
+
+/// Each pair's matrix reduced to the best rotation; ranks were divided out when it was whitened.
+fn rotations<T: Number>(values: &[T], d: usize) -> Vec<T> {
+    let reduce = |matrix: &[T]| {
+        let matrix: Vec<f64> = matrix.iter().map(|x| x.to_f64()).collect();
+        T::from_f64(best_rotation(&matrix, d))
+    };
+    values.chunks_exact(d * d).map(reduce).collect()
+}

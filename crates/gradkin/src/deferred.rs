@@ -1,0 +1,229 @@
+//! Gradients written out where pairs are taken, slice by slice, for components whose factors are far
+//! smaller than their gradients.
+//!
+//! A slice is a range of the rows of Σ_t δ_t ⊗ a_t, of all examples of a square of pairs: written once,
+//! it serves every pair of the square, and the next slice is written over it. Inner products are the
+//! sum over slices.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use crate::features::{Arrays, Features};
+use crate::number::{Into, Number, product_abt, product_atb};
+
+/// Pairs of a square in the making: examples of the left and of the right block, and each product.
+pub(crate) struct Part<T> {
+    pub(crate) rows: Range<usize>,
+    pub(crate) columns: Range<usize>,
+    pub(crate) values: Vec<T>,
+}
+
+/// One group of a component.
+struct Group {
+    /// Where its a and its δ lie among the arrays.
+    arrays: [usize; 2],
+    positions: usize,
+    input: usize,
+    /// Numbers of δ at one position that one row of products takes: q, or d·q for the trace.
+    width: usize,
+}
+
+/// The deferred components of a layout.
+pub(crate) struct Deferred {
+    groups: Vec<Group>,
+    /// Rows of products that one example takes: one, or d for matrices.
+    rows: usize,
+}
+
+impl Deferred {
+    pub(crate) fn new(layout: &[Arrays], outputs: usize, trace: bool) -> Self {
+        let rows = if trace { 1 } else { outputs };
+        let mut list = Vec::new();
+        for arrays in layout {
+            if let Arrays::Factored {
+                groups,
+                positions: positions @ 1..,
+                input,
+                cotangent,
+                deferred: true,
+            } = arrays
+            {
+                let width = cotangent * outputs / rows;
+                let group = |arrays: &[usize; 2]| Group {
+                    arrays: *arrays,
+                    positions: *positions,
+                    input: *input,
+                    width,
+                };
+                list.extend(groups.iter().map(group));
+            }
+        }
+        Self { groups: list, rows }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.groups.is_empty()
+    }
+
+    /// Add the products of examples `i` of `left` and `j` of `right` to the parts that these are cut
+    /// into, `same` where both are the same examples of one block. Slices take about `room` numbers.
+    /// After each, `done` hears which share of all is done.
+    pub(crate) fn add<T: Number, E: Send>(
+        &self,
+        (left, i): (&Features<T>, Range<usize>),
+        (right, j): (&Features<T>, Range<usize>),
+        same: bool,
+        room: usize,
+        parts: &mut [Part<T>],
+        done: &dyn Fn(f64) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let examples = i.len() + if same { 0 } else { j.len() };
+        let whole: usize = self.groups.iter().map(|group| group.width * group.input).sum();
+        let mut finished = 0;
+        let (mut of_left, mut of_right) = (Vec::new(), Vec::new());
+        for group in &self.groups {
+            let row = examples * self.rows * group.input;
+            let height = (room / row.max(1)).clamp(1, group.width);
+            for first in (0..group.width).step_by(height) {
+                let slice = first..(first + height).min(group.width);
+                self.write(group, left, i.clone(), &slice, &mut of_left);
+                if !same {
+                    self.write(group, right, j.clone(), &slice, &mut of_right);
+                }
+                let other = if same { &of_left } else { &of_right };
+                let len = slice.len() * group.input;
+                let each = self.rows * len;
+                parts.par_iter_mut().for_each(|part| {
+                    let (ni, nj) = (part.rows.len(), part.columns.len());
+                    let a = &of_left[(part.rows.start - i.start) * each..][..ni * each];
+                    let b = &other[(part.columns.start - j.start) * each..][..nj * each];
+                    let shape = (ni * self.rows, nj * self.rows, len);
+                    product_abt(shape, a, b, &mut part.values, Into::Add);
+                });
+                finished += len;
+                done(finished as f64 / whole as f64)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Rows `slice` of the gradients of some examples: `[examples, rows, |slice|·p]`.
+    fn write<T: Number>(
+        &self,
+        group: &Group,
+        features: &Features<T>,
+        examples: Range<usize>,
+        slice: &Range<usize>,
+        out: &mut Vec<T>,
+    ) {
+        let (t, p, width) = (group.positions, group.input, group.width);
+        let len = slice.len() * p;
+        out.resize(examples.len() * self.rows * len, T::default());
+        let [a, delta] = group.arrays.map(|array| features.arrays[array].as_slice());
+        out.par_chunks_exact_mut(self.rows * len).zip(examples).for_each(|(out, example)| {
+            let a = &a[example * t * p..(example + 1) * t * p];
+            let delta = &delta[example * self.rows * t * width..][..self.rows * t * width];
+            for (delta, out) in delta.chunks_exact(t * width).zip(out.chunks_exact_mut(len)) {
+                // The columns of the slice: the last row of δ ends where they do.
+                let delta = &delta[slice.start..(t - 1) * width + slice.end];
+                product_atb((slice.len(), p, t), (delta, width), a, out);
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::expect_used)]
+mod tests {
+    use super::*;
+
+    const POSITIONS: usize = 3;
+    const INPUT: usize = 2;
+    const COTANGENT: usize = 4;
+    const OUTPUTS: usize = 2;
+    const EXAMPLES: usize = 5;
+
+    fn features() -> Features<f64> {
+        let mut state = 7u64;
+        let mut numbers = |width: usize| -> Vec<f64> {
+            let mut next = || {
+                state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                (state >> 40) as f64 / (1 << 24) as f64 - 0.5
+            };
+            (0..EXAMPLES * width).map(|_| next()).collect()
+        };
+        let widths = [POSITIONS * INPUT, POSITIONS * OUTPUTS * COTANGENT];
+        let arrays = [widths, widths].concat().into_iter().map(&mut numbers).collect();
+        Features {
+            count: EXAMPLES,
+            arrays,
+            indices: Vec::new(),
+            ranks: vec![OUTPUTS; EXAMPLES],
+            finite: vec![true; EXAMPLES],
+            own: Vec::new(),
+            maps: Vec::new(),
+        }
+    }
+
+    /// Row `c` of the gradient of an example, both groups: `[q, p]` each.
+    fn gradient(features: &Features<f64>, example: usize, c: usize, trace: bool) -> Vec<f64> {
+        let mut all = Vec::new();
+        for [a, delta] in [[0, 1], [2, 3]] {
+            let a = &features.arrays[a][example * POSITIONS * INPUT..];
+            let delta = &features.arrays[delta][example * POSITIONS * OUTPUTS * COTANGENT..];
+            for q in 0..COTANGENT {
+                for p in 0..INPUT {
+                    let at = |t: usize| match trace {
+                        true => (t * OUTPUTS + c) * COTANGENT + q,
+                        false => (c * POSITIONS + t) * COTANGENT + q,
+                    };
+                    all.push((0..POSITIONS).map(|t| delta[at(t)] * a[t * INPUT + p]).sum());
+                }
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn slices_add_up_to_the_gradients_products() {
+        let features = features();
+        let groups = vec![[0, 1], [2, 3]];
+        let (positions, input, cotangent) = (POSITIONS, INPUT, COTANGENT);
+        let layout = [Arrays::Factored { groups, positions, input, cotangent, deferred: true }];
+        for (trace, room) in [(true, 0), (true, 60), (true, 10_000), (false, 0), (false, 10_000)] {
+            let deferred = Deferred::new(&layout, OUTPUTS, trace);
+            let rows = if trace { 1 } else { OUTPUTS };
+            let (i, j) = (1..4, 2..5);
+            let values = vec![0.0; 9 * rows * rows];
+            let mut parts = [Part { rows: i.clone(), columns: j.clone(), values }];
+            let shares = std::cell::RefCell::new(Vec::new());
+            let done = |share: f64| {
+                shares.borrow_mut().push(share);
+                Ok::<(), ()>(())
+            };
+            let sides = ((&features, i.clone()), (&features, j.clone()));
+            deferred.add(sides.0, sides.1, false, room, &mut parts, &done).expect("no end");
+            let product = |i: usize, c: usize, j: usize, e: usize| -> f64 {
+                let x = gradient(&features, i, c, trace);
+                x.iter().zip(gradient(&features, j, e, trace)).map(|(x, y)| x * y).sum()
+            };
+            for (row, i) in i.enumerate() {
+                for (column, j) in j.clone().enumerate() {
+                    for (c, e) in (0..rows).flat_map(|c| (0..rows).map(move |e| (c, e))) {
+                        let found =
+                            parts[0].values[(row * rows + c) * 3 * rows + column * rows + e];
+                        let wanted = match trace {
+                            true => (0..OUTPUTS).map(|c| product(i, c, j, c)).sum(),
+                            false => product(i, c, j, e),
+                        };
+                        assert!((found - wanted).abs() < 1e-12, "{found} {wanted}");
+                    }
+                }
+            }
+            let shares = shares.into_inner();
+            assert!(shares.is_sorted() && shares.last() == Some(&1.0), "{shares:?}");
+            assert_eq!(shares.len() > 2, room < 10_000);
+        }
+    }
+}
