@@ -21,7 +21,6 @@ TASKS = {
     "correlation": "--outputs 0 --kind correlation",
     "trace": "--kind inner --reduce trace",
 }
-TRUTH_COUNT = 200
 MIB = 2**20
 
 HEADER = [
@@ -101,13 +100,14 @@ class Comparison:
 
     def truth(self, task: str) -> None:
         """The float64 kernel of the first examples, by torch.func."""
-        data, result = self.data(TRUTH_COUNT, "f64"), self.result("truth", task, TRUTH_COUNT)
+        count = self.arguments.truth_n
+        data, result = self.data(count, "f64"), self.result("truth", task, count)
         self.job(PEERS["torch.func"], task, data, result)
 
     def agreement(self, name: str, task: str, count: int) -> dict:
         """What compare.py says of a program's matrix."""
         matrices = [self.result(program, task, count) for program in ("gradkin", name)]
-        words = [*matrices, self.result("truth", task, TRUTH_COUNT)]
+        words = [*matrices, self.result("truth", task, self.arguments.truth_n)]
         return json.loads(self.python("torch", "compare.py", words, "compare.txt").printed)
 
 
@@ -231,6 +231,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=[*TASKS])
     parser.add_argument("--n", type=int, default=1000, help="examples")
     parser.add_argument("--peer-n", type=int, default=100, help="examples of peers of N² passes")
+    parser.add_argument("--truth-n", type=int, default=200, help="examples in float64")
     parser.add_argument("--repeat", type=int, default=5, help="runs of each, of which the median")
     parser.add_argument("--limit", type=float, default=1800, help="seconds a run may take")
     return parser.parse_args()
@@ -242,7 +243,7 @@ def main() -> None:
     comparison = Comparison(arguments)
     names, notes = install_all(arguments.only, comparison.work)
     use_processors(arguments.threads)
-    comparison.prepare(sorted({arguments.n, arguments.peer_n, TRUTH_COUNT}))
+    comparison.prepare(sorted({arguments.n, arguments.peer_n, arguments.truth_n}))
     tables = []
     for task in arguments.tasks:
         lines, more = table_of(comparison, task, names)
