@@ -10,8 +10,8 @@ use super::{Build, Forward, Inputs, Operator, Reverse, Setup, required};
 use crate::error::{OpResult, fail};
 use crate::factor::{Factor, FactorShape, Order};
 use crate::tensor::{
-    Axis, Fold, Padding, Unfold, Window, checked_count, countable, lead_shape, matmul,
-    shared_product, sum_axes, sum_of_products,
+    Axis, Fold, FoldedProduct, Padding, Unfold, UnfoldedProduct, Window, checked_count, countable,
+    lead_shape, matmul, shared_product, sum_axes, sum_of_products,
 };
 
 pub(super) const OPERATORS: &[(&str, Build)] = &[
@@ -135,6 +135,20 @@ impl Convolution {
         Ok(Fold(self.window.clone()).apply(&columns)?)
     }
 
+    /// The transpose of Conv on cotangents `[M, G, channels, T]`: Wᵀ ȳ, folded back.
+    fn back(&self, w: &Tensor, cotangent: &Tensor) -> OpResult<Tensor> {
+        if !self.is_blocked() {
+            return self.fold(&self.apply(&w.transpose(1, 2)?, cotangent)?);
+        }
+        let (w, cotangent) = (w.squeeze(0)?.t()?, cotangent.squeeze(1)?);
+        Ok(FoldedProduct(self.window.clone()).apply(&w, &cotangent)?)
+    }
+
+    /// Whether products go image by image, with columns that never leave the cache.
+    fn is_blocked(&self) -> bool {
+        self.groups == 1 && !self.window.is_pointwise()
+    }
+
     /// The weight as `[G, channels, rows]`: it takes unfolded columns to the smaller side.
     fn weight(&self, w: &Tensor) -> OpResult<Tensor> {
         Ok(w.reshape((self.groups, self.channels, self.rows))?)
@@ -190,6 +204,10 @@ impl Operator for Convolution {
         let images = lead * self.images;
         let x = x.contiguous()?;
         let (y, saved) = match self.direction {
+            Direction::Forward if self.is_blocked() => {
+                let x = x.reshape((images, self.in_channels, self.window.in_count()))?;
+                (UnfoldedProduct(self.window.clone()).apply(&w.squeeze(0)?, &x)?, Vec::new())
+            }
             Direction::Forward => {
                 let columns = self.unfold(&x, images, self.in_channels)?;
                 (self.apply(&w, &columns)?, vec![columns])
@@ -218,7 +236,7 @@ impl Operator for Convolution {
             let back = match self.direction {
                 Direction::Forward => {
                     let dy = self.by_group(cotangent, images, self.channels)?;
-                    self.fold(&self.apply(&w.transpose(1, 2)?, &dy)?)?
+                    self.back(&w, &dy)?
                 }
                 Direction::Transposed => self.apply(
                     &w,

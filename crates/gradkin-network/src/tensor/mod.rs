@@ -5,12 +5,14 @@
 //! shape `[B·d, *s]`, row `b·d + c` belonging to example `b` and output `c`. Linear operators
 //! treat both alike; that is why the two axes travel as one.
 
+mod convolve;
 mod index;
 mod limit;
 mod product;
 mod unfold;
 mod window;
 
+pub(crate) use convolve::{FoldedProduct, UnfoldedProduct};
 pub(crate) use index::{add_rows, max_windows, spread_max};
 pub(crate) use limit::{checked_count, countable, within};
 pub use product::product;

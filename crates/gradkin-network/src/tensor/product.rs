@@ -26,7 +26,7 @@ pub fn product(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 }
 
 /// The tensor itself where its matrices can be read in place, a copy where they cannot.
-fn strided(x: &Tensor) -> Result<Tensor> {
+pub(super) fn strided(x: &Tensor) -> Result<Tensor> {
     let rank = x.rank();
     if rank < 2 {
         candle_core::bail!("a matrix product of a tensor with {rank} axes");
@@ -49,6 +49,8 @@ macro_rules! in_their_float {
         }
     };
 }
+
+pub(super) use in_their_float;
 
 struct Product;
 
@@ -228,7 +230,7 @@ fn multiply<T: WithDType + faer::traits::ComplexField>(
 }
 
 /// The matrix at one flat index of the leading axes.
-fn matrix<'a, T>(
+pub(super) fn matrix<'a, T>(
     data: &'a [T],
     layout: &Layout,
     mut index: usize,

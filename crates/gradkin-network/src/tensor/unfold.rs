@@ -141,50 +141,124 @@ fn outer_position(axes: &[super::Axis], mut k: usize, mut o: usize) -> Option<us
     Some(row)
 }
 
-fn unfold<T: WithDType>(data: &[T], planes: usize, window: &Window) -> Vec<T> {
-    let (size, columns) = (window.in_count(), window.kernel_count() * window.out_count());
-    let stride = window.axes.last().map_or(1, |a| a.stride);
-    let runs = runs(window);
-    let mut out = vec![T::zero(); planes * columns];
-    for (plane, column) in data.chunks_exact(size.max(1)).zip(out.chunks_exact_mut(columns.max(1)))
-    {
-        for run in &runs {
-            let target = &mut column[run.column..run.column + run.len];
-            if stride == 1 {
-                target.copy_from_slice(&plane[run.plane..run.plane + run.len]);
-            } else {
-                for (value, source) in
-                    target.iter_mut().zip(plane[run.plane..].iter().step_by(stride))
-                {
-                    *value = *source;
+/// Runs that follow each other alike in plane and column matrix, as where a window keeps the size of
+/// what it slides over, joined to long ones; and the stretches between them, where the joined run
+/// brings what another row has and padding belongs.
+fn joined(runs: Vec<Run>) -> (Vec<Run>, Vec<std::ops::Range<usize>>) {
+    let (mut long, mut gaps) = (Vec::<Run>::new(), Vec::new());
+    for run in runs {
+        match long.last_mut() {
+            Some(last) if run.column - last.column == run.plane.wrapping_sub(last.plane) => {
+                let gap = last.column + last.len..run.column;
+                if !gap.is_empty() {
+                    gaps.push(gap);
                 }
+                last.len = run.column + run.len - last.column;
             }
+            _ => long.push(run),
         }
     }
+    (long, gaps)
+}
+
+fn unfold<T: WithDType>(data: &[T], planes: usize, window: &Window) -> Vec<T> {
+    let columns = window.kernel_count() * window.out_count();
+    let mut out = vec![T::zero(); planes * columns];
+    Unfolding::new(window).write(data, &mut out);
     out
 }
 
 fn fold<T: WithDType>(data: &[T], planes: usize, window: &Window) -> Vec<T> {
-    let (size, columns) = (window.in_count(), window.kernel_count() * window.out_count());
-    let stride = window.axes.last().map_or(1, |a| a.stride);
-    let runs = runs(window);
-    let mut out = vec![T::zero(); planes * size];
-    for (column, plane) in data.chunks_exact(columns.max(1)).zip(out.chunks_exact_mut(size.max(1)))
-    {
-        for run in &runs {
-            let source = &column[run.column..run.column + run.len];
-            if stride == 1 {
-                for (value, add) in plane[run.plane..run.plane + run.len].iter_mut().zip(source) {
-                    *value += *add;
+    let mut out = vec![T::zero(); planes * window.in_count()];
+    Folding::new(window).add(data, &mut out);
+    out
+}
+
+/// How a window copies planes to columns.
+pub(super) struct Unfolding {
+    size: usize,
+    columns: usize,
+    stride: usize,
+    runs: Vec<Run>,
+    gaps: Vec<std::ops::Range<usize>>,
+}
+
+impl Unfolding {
+    pub(super) fn new(window: &Window) -> Self {
+        let (size, columns) = (window.in_count(), window.kernel_count() * window.out_count());
+        let stride = window.axes.last().map_or(1, |a| a.stride);
+        let runs = runs(window);
+        let (runs, gaps) = if stride == 1 { joined(runs) } else { (runs, Vec::new()) };
+        Self { size, columns, stride, runs, gaps }
+    }
+
+    /// Columns of all planes, where padding holds zeros already.
+    pub(super) fn write<T: WithDType>(&self, data: &[T], out: &mut [T]) {
+        let planes = data.chunks_exact(self.size.max(1));
+        for (plane, column) in planes.zip(out.chunks_exact_mut(self.columns.max(1))) {
+            for run in &self.runs {
+                let target = &mut column[run.column..run.column + run.len];
+                if self.stride == 1 {
+                    target.copy_from_slice(&plane[run.plane..run.plane + run.len]);
+                } else {
+                    let source = plane[run.plane..].iter().step_by(self.stride);
+                    target.iter_mut().zip(source).for_each(|(value, source)| *value = *source);
                 }
-            } else {
-                for (value, add) in plane[run.plane..].iter_mut().step_by(stride).zip(source) {
-                    *value += *add;
+            }
+            self.gaps.iter().for_each(|gap| column[gap.clone()].fill(T::zero()));
+        }
+    }
+}
+
+/// How a window adds columns up to planes.
+pub(super) struct Folding {
+    size: usize,
+    columns: usize,
+    stride: usize,
+    runs: Vec<Run>,
+}
+
+impl Folding {
+    pub(super) fn new(window: &Window) -> Self {
+        let (size, columns) = (window.in_count(), window.kernel_count() * window.out_count());
+        let stride = window.axes.last().map_or(1, |a| a.stride);
+        Self { size, columns, stride, runs: runs(window) }
+    }
+
+    /// Add to all planes.
+    pub(super) fn add<T: WithDType>(&self, data: &[T], out: &mut [T]) {
+        pulp::Arch::new().dispatch(Adding { folding: self, data, out });
+    }
+}
+
+/// The sums of [`Folding::add`], compiled for each set of vector instructions and run with the widest
+/// that the processor has.
+struct Adding<'f, T> {
+    folding: &'f Folding,
+    data: &'f [T],
+    out: &'f mut [T],
+}
+
+impl<T: WithDType> pulp::WithSimd for Adding<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) {
+        let Self { folding, data, out } = self;
+        let planes = out.chunks_exact_mut(folding.size.max(1));
+        for (column, plane) in data.chunks_exact(folding.columns.max(1)).zip(planes) {
+            for run in &folding.runs {
+                let source = &column[run.column..run.column + run.len];
+                if folding.stride == 1 {
+                    let target = &mut plane[run.plane..run.plane + run.len];
+                    target.iter_mut().zip(source).for_each(|(value, add)| *value += *add);
+                } else {
+                    let target = plane[run.plane..].iter_mut().step_by(folding.stride);
+                    target.zip(source).for_each(|(value, add)| *value += *add);
                 }
             }
         }
     }
-    out
 }
 
 #[cfg(test)]
@@ -214,9 +288,11 @@ mod tests {
 
     #[test]
     fn unfold_is_its_definition_and_fold_its_transpose() -> Result<()> {
-        for (stride, dilation, pad) in [(1, 1, 0), (1, 1, 2), (2, 1, 1), (1, 2, 2), (3, 2, 1)] {
+        for (stride, dilation, pad) in
+            [(1, 1, 0), (1, 1, 1), (1, 1, 2), (2, 1, 1), (1, 2, 2), (3, 2, 1)]
+        {
             let window = Window {
-                axes: vec![axis(7, 3, stride, dilation, pad), axis(6, 2, stride, dilation, pad)],
+                axes: vec![axis(7, 3, stride, dilation, pad), axis(6, 3, stride, dilation, pad)],
             };
             let x = Tensor::randn(0f64, 1.0, (2, 3, 7, 6), &Device::Cpu)?;
             let columns = Unfold(window.clone()).apply(&x)?;

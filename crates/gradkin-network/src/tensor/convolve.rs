@@ -1,0 +1,232 @@
+//! Products with unfolded images, one image at a time: columns as large as a second-level cache are
+//! used while they are in it, in memory that serves every image, where unfolding all of them first would
+//! write and read main memory.
+
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, WithDType};
+use faer::linalg::matmul::matmul;
+use faer::{Accum, MatMut, MatRef, Par};
+
+use super::product::{in_their_float, matrix, strided, sum_of_products};
+use super::unfold::{Folding, Unfold, Unfolding};
+use super::window::Window;
+
+/// w `[r, C·K]` times the unfolded columns of each of x `[M, C, size]`: `[M, r, O]`.
+#[derive(Debug, Clone)]
+pub(crate) struct UnfoldedProduct(pub(crate) Window);
+
+/// w `[C·K, r]` times each of y `[M, r, O]`, folded: `[M, C, size]`. The transpose of
+/// [`UnfoldedProduct`] with wᵀ.
+#[derive(Debug, Clone)]
+pub(crate) struct FoldedProduct(pub(crate) Window);
+
+impl UnfoldedProduct {
+    pub(crate) fn apply(&self, w: &Tensor, x: &Tensor) -> Result<Tensor> {
+        strided(w)?.apply_op2(&x.contiguous()?, self.clone())
+    }
+}
+
+impl FoldedProduct {
+    pub(crate) fn apply(&self, w: &Tensor, y: &Tensor) -> Result<Tensor> {
+        strided(w)?.apply_op2(&y.contiguous()?, self.clone())
+    }
+}
+
+/// A number that both the tensor and the product library know.
+trait Number: WithDType + faer::traits::ComplexField {}
+
+impl<T: WithDType + faer::traits::ComplexField> Number for T {}
+
+impl CustomOp2 for UnfoldedProduct {
+    fn name(&self) -> &'static str {
+        "unfolded-product"
+    }
+
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (r, rows) = l1.shape().dims2()?;
+        let (images, channels, size) = l2.shape().dims3()?;
+        if rows != channels * self.0.kernel_count()
+            || size != self.0.in_count()
+            || !l2.is_contiguous()
+        {
+            candle_core::bail!("{:?} does not meet {:?} unfolded", l1.shape(), l2.shape());
+        }
+        let storage = in_their_float!(s1, s2, |w, x| self.run((w, l1), (x, l2), (r, rows, size)));
+        Ok((storage, (images, r, self.0.out_count()).into()))
+    }
+
+    fn bwd(
+        &self,
+        w: &Tensor,
+        x: &Tensor,
+        _res: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let columns = x.apply_op1(Unfold(self.0.clone()))?;
+        let left = sum_over_images(grad, &columns)?;
+        let right = FoldedProduct(self.0.clone()).apply(&w.t()?, grad)?;
+        Ok((Some(left), Some(right)))
+    }
+}
+
+impl UnfoldedProduct {
+    fn run<T: Number>(
+        &self,
+        (w, layout): (&[T], &Layout),
+        (x, layout_of_x): (&[T], &Layout),
+        (r, rows, size): (usize, usize, usize),
+    ) -> Vec<T> {
+        let x = &x[layout_of_x.start_offset()..][..layout_of_x.shape().elem_count()];
+        let positions = self.0.out_count();
+        let channels = rows / self.0.kernel_count().max(1);
+        let image = channels * size;
+        let images = if image == 0 { 0 } else { x.len() / image };
+        let mut out = vec![T::zero(); images * r * positions];
+        if out.is_empty() {
+            return out;
+        }
+        let w = matrix(w, layout, 0, &[]);
+        let unfolding = Unfolding::new(&self.0);
+        let mut columns = vec![T::zero(); rows * positions];
+        for (x, out) in x.chunks_exact(image).zip(out.chunks_exact_mut(r * positions)) {
+            unfolding.write(x, &mut columns);
+            let columns = MatRef::from_row_major_slice(&columns, rows, positions);
+            let out = MatMut::from_row_major_slice_mut(out, r, positions);
+            matmul(out, Accum::Replace, w, columns, one(), Par::Seq);
+        }
+        out
+    }
+}
+
+impl CustomOp2 for FoldedProduct {
+    fn name(&self) -> &'static str {
+        "folded-product"
+    }
+
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (rows, r) = l1.shape().dims2()?;
+        let (images, inner, positions) = l2.shape().dims3()?;
+        let elements = self.0.kernel_count();
+        let fits = r == inner && rows % elements.max(1) == 0 && positions == self.0.out_count();
+        if !fits || !l2.is_contiguous() {
+            candle_core::bail!("{:?} and {:?} do not fold", l1.shape(), l2.shape());
+        }
+        let storage = in_their_float!(s1, s2, |w, y| self.run((w, l1), (y, l2), (rows, r)));
+        Ok((storage, (images, rows / elements, self.0.in_count()).into()))
+    }
+
+    fn bwd(
+        &self,
+        w: &Tensor,
+        y: &Tensor,
+        _res: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let columns = grad.contiguous()?.apply_op1(Unfold(self.0.clone()))?;
+        let left = sum_over_images(&columns, y)?;
+        let right = UnfoldedProduct(self.0.clone()).apply(&w.t()?, grad)?;
+        Ok((Some(left), Some(right)))
+    }
+}
+
+impl FoldedProduct {
+    fn run<T: Number>(
+        &self,
+        (w, layout): (&[T], &Layout),
+        (y, layout_of_y): (&[T], &Layout),
+        (rows, r): (usize, usize),
+    ) -> Vec<T> {
+        let y = &y[layout_of_y.start_offset()..][..layout_of_y.shape().elem_count()];
+        let (positions, size) = (self.0.out_count(), self.0.in_count());
+        let image = rows / self.0.kernel_count().max(1) * size;
+        let images = if r * positions == 0 { 0 } else { y.len() / (r * positions) };
+        let mut out = vec![T::zero(); images * image];
+        if out.is_empty() {
+            return out;
+        }
+        let w = matrix(w, layout, 0, &[]);
+        let folding = Folding::new(&self.0);
+        let mut columns = vec![T::zero(); rows * positions];
+        for (y, out) in y.chunks_exact(r * positions).zip(out.chunks_exact_mut(image)) {
+            let y = MatRef::from_row_major_slice(y, r, positions);
+            let target = MatMut::from_row_major_slice_mut(&mut columns, rows, positions);
+            matmul(target, Accum::Replace, w, y, one(), Par::Seq);
+            folding.add(&columns, out);
+        }
+        out
+    }
+}
+
+fn one<T: Number>() -> T {
+    <T as WithDType>::from_f64(1.0)
+}
+
+/// Σ_m a_m · b_mᵀ of `[M, r, O]` and `[M, c, O]`: `[r, c]`.
+fn sum_over_images(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let (a, b) = (a.t()?.unsqueeze(1)?, b.t()?.unsqueeze(1)?);
+    sum_of_products(&a, &b)?.squeeze(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{Device, Var};
+
+    use super::super::{Axis, Fold, shared_product};
+    use super::*;
+
+    fn window(stride: usize, dilation: usize, pad: usize) -> Window {
+        let axis = |size: usize| {
+            let out = (size + 2 * pad - 2 * dilation - 1) / stride + 1;
+            Axis { size, kernel: 3, stride, dilation, before: pad, after: pad, out }
+        };
+        Window { axes: vec![axis(7), axis(6)] }
+    }
+
+    fn gap(a: &Tensor, b: &Tensor) -> Result<f64> {
+        (a - b)?.abs()?.max_all()?.to_scalar::<f64>()
+    }
+
+    /// Values and both derivatives are those of unfold, fold and a product, one after the other.
+    #[test]
+    fn one_by_one_is_all_at_once() -> Result<()> {
+        for (stride, dilation, pad) in [(1, 1, 0), (1, 1, 1), (2, 1, 1), (1, 2, 2), (3, 1, 2)] {
+            let window = window(stride, dilation, pad);
+            let w = Var::randn(0f64, 1.0, (4, 18), &Device::Cpu)?;
+            let x = Var::randn(0f64, 1.0, (3, 2, 42), &Device::Cpu)?;
+            let ours = UnfoldedProduct(window.clone()).apply(&w, &x)?;
+            let theirs = shared_product(&w, &x.apply_op1(Unfold(window.clone()))?)?;
+            assert!(gap(&ours, &theirs)? < 1e-12);
+            let (ours, theirs) = (ours.sqr()?.backward()?, theirs.sqr()?.backward()?);
+            for value in [&w, &x] {
+                let (Some(a), Some(b)) = (ours.get(value), theirs.get(value)) else {
+                    candle_core::bail!("no gradient")
+                };
+                assert!(gap(a, b)? < 1e-11);
+            }
+            let y = Var::randn(0f64, 1.0, (3, 4, window.out_count()), &Device::Cpu)?;
+            let ours = FoldedProduct(window.clone()).apply(&w.t()?, &y)?;
+            let theirs = Fold(window).apply(&shared_product(&w.t()?, &y)?)?.reshape((3, 2, 42))?;
+            assert!(gap(&ours, &theirs)? < 1e-12);
+            let (ours, theirs) = (ours.sqr()?.backward()?, theirs.sqr()?.backward()?);
+            for value in [&w, &y] {
+                let (Some(a), Some(b)) = (ours.get(value), theirs.get(value)) else {
+                    candle_core::bail!("no gradient")
+                };
+                assert!(gap(a, b)? < 1e-11);
+            }
+        }
+        Ok(())
+    }
+}
