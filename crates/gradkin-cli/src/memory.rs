@@ -5,9 +5,25 @@ use std::path::Path;
 /// Where nothing is known about the machine.
 const FALLBACK: usize = 2 << 30;
 
-/// The budget in bytes: as typed, or half of the memory that is available.
+/// The budget in bytes for what is still to be computed: as typed, less what the program holds already,
+/// or half of the memory that is available.
 pub(crate) fn budget(typed: Option<usize>) -> usize {
-    typed.or_else(|| Some(available()? / 2)).unwrap_or(FALLBACK)
+    match typed {
+        Some(typed) => left_of(typed, resident().unwrap_or(0)),
+        None => available().map_or(FALLBACK, |available| available / 2),
+    }
+}
+
+/// A program that holds nearly all of it already is not told that it has nothing: the data are most of
+/// what it holds, and results are of about their size.
+fn left_of(typed: usize, resident: usize) -> usize {
+    typed.saturating_sub(resident).max(typed / 4)
+}
+
+/// Memory that this process holds.
+fn resident() -> Option<usize> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    field(&status, "VmRSS:")
 }
 
 /// What the system says it could hand out, or the group of processes we run in if that is less.
@@ -18,7 +34,12 @@ fn available() -> Option<usize> {
 }
 
 fn mem_available(meminfo: &str) -> Option<usize> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    field(meminfo, "MemAvailable:")
+}
+
+/// A field in KiB of one of the system's lists, in bytes.
+fn field(text: &str, name: &str) -> Option<usize> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     let kib: usize = line.trim().trim_end_matches("kB").trim().parse().ok()?;
     kib.checked_mul(1024)
 }
@@ -40,8 +61,9 @@ mod tests {
 
     #[test]
     fn what_is_typed_counts() {
-        assert_eq!(budget(Some(7)), 7);
-        assert!(budget(None) > 0);
+        assert_eq!(left_of(1000, 100), 900);
+        assert_eq!(left_of(1000, 2000), 250);
+        assert!(budget(Some(1 << 40)) < 1 << 40 && budget(None) > 0);
     }
 
     #[test]

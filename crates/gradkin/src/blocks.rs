@@ -35,8 +35,9 @@ impl Blocks {
         bytes: usize,
     ) -> Result<Self> {
         let each = (recipe.numbers() * bytes).max(1);
-        // A fifth is left for sweeps in progress, tiles and what the allocator holds back.
-        let room = (budget - budget / 5) / each;
+        // A fifth at least is left for sweeps in progress, tiles and what the allocator holds back.
+        let sweeps = recipe.in_progress() * bytes;
+        let room = (budget - sweeps.clamp(budget / 5, budget / 3 * 2)) / each;
         let whole = if symmetric { n } else { n + m };
         if room >= whole {
             return Ok(Self { n, m, symmetric, row_step: n, column_step: m.max(1) });

@@ -126,6 +126,15 @@ impl Recipe<'_> {
         (FLOATS / largest.max(1)).clamp(1, 128)
     }
 
+    /// Numbers that sweeps hold at once, one on each thread: their values and cotangents, factors on the
+    /// way to where they are kept, and as much again that the allocator holds back for the next one
+    /// (measured).
+    pub(crate) fn in_progress(&self) -> usize {
+        let set = |part: &Part| part.sweep.working_set(self.width());
+        let largest = self.parts.iter().map(set).max().unwrap_or(1) + self.numbers();
+        4 * rayon::current_num_threads() * self.micro_batch() * largest
+    }
+
     /// Relative size below which an eigenvalue of K(x, x) counts as zero. Rounding in J leaves a
     /// null direction with about (1e-6)² of the largest eigenvalue in f32, (1e-15)² in f64.
     fn tolerance(&self) -> f64 {
@@ -182,23 +191,24 @@ struct Target<'t, T> {
 /// `None` where its gradients are not finite.
 pub(crate) type Map = Option<(usize, Option<Vec<f64>>)>;
 
-/// Sweep a range of examples and lay them out, its micro-batches spread over all threads.
+/// Sweep a range of examples and lay them out where others were before, its micro-batches spread over
+/// all threads.
 pub(crate) fn encode<T: Number>(
     recipe: &Recipe,
     examples: &dyn Examples,
     range: Range<usize>,
     side: Side,
     counter: &Counter,
-) -> Result<Features<T>> {
+    features: &mut Features<T>,
+) -> Result<()> {
     let micro = recipe.micro_batch().min(range.len().div_ceil(rayon::current_num_threads()).max(1));
     let (layout, ..) = recipe.layout();
-    let mut features = Features::empty(recipe, range.len());
-    let targets = split(recipe, &mut features, range.start, micro);
+    features.resize(recipe, range.len());
+    let targets = split(recipe, features, range.start, micro);
     targets.into_par_iter().try_for_each(|mut target| -> Result<()> {
         sweep_into(recipe, examples, &layout, side, None, &mut target)?;
         counter.add(target.count as u64)
-    })?;
-    Ok(features)
+    })
 }
 
 /// The same on the calling thread, for work that is parallel over ranges, into buffers that are used

@@ -409,14 +409,15 @@ impl<'a> Similarity<'a> {
         let spare = (budget / 5).clamp(1 << 20, 512 << 20);
         let pairs = &pairs;
         let job = Job { recipe: &recipe, layout, symmetric, pairs, visit, zero_counts, spare };
+        let (mut left, mut right) = (Features::empty(&recipe, 0), Features::empty(&recipe, 0));
         for i in blocks.rows() {
-            let left = encode::<T>(&recipe, rows, i.clone(), Side::Row, &sweeps)?;
+            encode::<T>(&recipe, rows, i.clone(), Side::Row, &sweeps, &mut left)?;
             undefined.0.note(&left, i.start, zero_counts);
             if symmetric {
                 job.block((&left, i.start), (&left, i.start))?;
             }
             for j in blocks.columns(&i) {
-                let right = encode::<T>(&recipe, other, j.clone(), Side::Column, &sweeps)?;
+                encode::<T>(&recipe, other, j.clone(), Side::Column, &sweeps, &mut right)?;
                 undefined.1.note(&right, j.start, zero_counts);
                 job.block((&left, i.start), (&right, j.start))?;
             }

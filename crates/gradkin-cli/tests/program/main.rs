@@ -12,6 +12,7 @@ mod inspect;
 mod interruption;
 mod kernels;
 mod labels;
+mod memory;
 mod neighbors;
 mod support;
 mod train;

@@ -1,0 +1,48 @@
+//! The memory that the program takes, as the system sees it.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use gradkin_data::ArrayData;
+
+use crate::support::{Folder, references};
+
+/// The most memory in bytes that a run of the program held, read from outside while it runs.
+fn peak(folder: &Folder, line: &str) -> usize {
+    let mut command = folder.command(line.split_whitespace());
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let status = format!("/proc/{}/status", child.id());
+    let mut most = 0;
+    loop {
+        let text = std::fs::read_to_string(&status).unwrap_or_default();
+        let held = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        if let Some(kib) =
+            held.and_then(|held| held.trim().trim_end_matches("kB").trim().parse::<usize>().ok())
+        {
+            most = most.max(1024 * kib);
+        }
+        if let Some(status) = child.try_wait().unwrap() {
+            assert!(status.success(), "{line}: {status}");
+            return most;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Features of all examples take twice as much as they may.
+#[test]
+#[cfg(target_os = "linux")]
+fn the_limit_holds() {
+    const EXAMPLES: usize = 1200;
+    const LIMIT: usize = 160 << 20;
+    let folder = Folder::new();
+    let values: Vec<f32> =
+        (0..EXAMPLES * 784).map(|i| ((i * 7919) % 1013) as f32 / 1013.0).collect();
+    folder.npy("x.npy", &[EXAMPLES, 1, 28, 28], ArrayData::F32(values));
+    let model = references().join("paper_cnn/model.onnx");
+    let line = format!("kernel {} x.npy --outputs 0 -o k.npy", model.display());
+    let limited = peak(&folder, &format!("{line} --memory 160M"));
+    assert!(limited <= LIMIT, "{} MiB", limited >> 20);
+    let free = peak(&folder, &format!("{line} --memory 4G"));
+    assert!(free > LIMIT, "the limit would not be noticed: {} MiB", free >> 20);
+}
