@@ -17,8 +17,8 @@ const SIDE: usize = 2 * REACH + 1;
 pub(super) const DISPLACEMENTS: usize = SIDE * SIDE;
 /// Cells along the side of the window that votes are averaged over: about a house.
 const WINDOW: usize = 9;
-/// How far votes are spread at first, as a deviation; with little more than one the best is near
-/// certain, and the others learn nothing.
+/// The deviation of votes at first, over all places: so large that the best displacements count for most,
+/// so small that the others are still heard, and learn.
 const SPREAD: f64 = 2.0;
 
 /// A vote for each displacement at every cell, from features of the image and of the outlines, as many
