@@ -1,4 +1,4 @@
-//! Runs the registration experiment: `registration FOLDER [quick]`; data are looked for in
+//! Runs the registration experiment: `registration FOLDER [quick] [NAME=NUMBER…]`; data are looked for in
 //! `$GRADKIN_SHARED`, or in `shared` beside the checkout.
 
 use std::error::Error;
@@ -39,6 +39,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     settings.held_out_scenes = count("held_out", settings.held_out_scenes);
     settings.patches = count("patches", settings.patches);
     settings.passes = count("passes", settings.passes);
+    let noise = number("noise").unwrap_or(1.0);
+    settings.noise.group_deviation *= noise;
+    settings.noise.building_deviation *= noise;
+    settings.batch_scenes = count("batch", settings.batch_scenes);
+    settings.batch_patches = count("cuts", settings.batch_patches);
     let width = count("width", settings.widths[0]);
     settings.widths = [width, 2 * width, 3 * width];
     let rounds = count("rounds", settings.steps.len());

@@ -3,11 +3,13 @@
 use geo::Translate;
 use gradkin::network::{InputData, Network, OutputData};
 
+use super::neighbours::drawn_together;
 use super::network::FIELD;
 use super::patches::contrast;
+use super::settings::Settings;
 use crate::Error;
 use crate::registration::align::{Reading, shifts};
-use crate::registration::{OutlineStyle, Polygon, Raster, Scene, Shift, draw_outlines};
+use crate::registration::{Polygon, Raster, Scene, Shift, draw_outlines};
 
 /// What a network sees beyond the part of a window that is used, in pixels.
 const MARGIN: usize = 32;
@@ -68,34 +70,63 @@ fn window(network: &Network, image: &Raster, outlines: &Raster) -> Result<Raster
     })
 }
 
-/// Where the outlines of a scene go that lie off the truth by `from`: as far off as they are then.
-/// The network looks `passes` times, each time at the outlines where it has put them.
+/// Where the outlines of a scene go that lie off the truth by `from`: as far off as they are then, after
+/// each of the looks. The network looks at outlines where the look before has put them.
 pub(super) fn align(
     network: &Network,
     scene: &Scene,
     from: &[Shift],
-    passes: usize,
-    style: &OutlineStyle,
-) -> Result<Vec<Shift>, Error> {
+    settings: &Settings,
+) -> Result<Vec<Vec<Shift>>, Error> {
     let mut off = from.to_vec();
-    for _ in 0..passes {
+    let mut after = Vec::with_capacity(settings.passes);
+    for _ in 0..settings.passes {
         let outlines: Vec<Polygon<f64>> = (scene.buildings.iter().zip(&off))
             .map(|(building, by)| building.polygon.translate(by.x, by.y))
             .collect();
         let [_, height, width] = scene.image.shape();
-        let drawn = draw_outlines(&outlines, height, width, style);
+        let drawn = draw_outlines(&outlines, height, width, &settings.style);
         let field = field(network, &scene.image, &drawn)?;
         let found = shifts(&field, &outlines, Reading::Mean);
-        for (off, found) in off.iter_mut().zip(found) {
-            *off = *off + found.unwrap_or_default();
-        }
+        let moved = off.iter().zip(found).zip(from);
+        let moved: Vec<Shift> =
+            moved.map(|((off, found), from)| *off + found.unwrap_or_default() - *from).collect();
+        let moved = drawn_together(scene, &moved, &settings.noise);
+        off = from.iter().zip(moved).map(|(from, moved)| *from + moved).collect();
+        after.push(off.clone());
     }
-    Ok(off)
+    Ok(after)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::registration::align::Errors;
+    use crate::registration::coverage::polygon;
+    use crate::registration::experiment::network;
+    use crate::registration::{Building, OutlineStyle};
+
+    /// A bright roof on dark ground.
+    fn scene() -> Scene {
+        let roof = polygon([(22.0, 24.0), (42.0, 24.0), (42.0, 40.0), (22.0, 40.0)]);
+        let area = draw_outlines([&roof], 64, 64, &OutlineStyle::default());
+        let image = area.cut(0, 0, 64, 64).map(|all| all.channel(0).to_vec());
+        let image = Raster::from_values([1, 64, 64], image.unwrap()).unwrap();
+        let buildings = vec![Building { id: 0, group: 0, polygon: roof }];
+        Scene { image, metres_per_pixel: 0.4, buildings }
+    }
+
+    #[test]
+    fn before_any_training_votes_point_the_right_way() {
+        let settings = Settings { passes: 1, ..Settings::full() };
+        let model = network::draw(settings.widths, 64, 3).unwrap();
+        let network = network::resized(&model, settings.widths, 64).unwrap();
+        for (x, y) in [(3.0, 0.0), (-3.0, 0.0), (0.0, 3.0), (0.0, -3.0)] {
+            let after = align(&network, &scene(), &[Shift { x, y }], &settings).unwrap();
+            let left = Errors::of(&after[0]).mean().unwrap();
+            assert!(left < 2.5, "{x}, {y}: {:?}", after[0]);
+        }
+    }
 
     #[test]
     fn windows_reach_from_end_to_end() {

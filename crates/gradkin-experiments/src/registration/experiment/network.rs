@@ -1,12 +1,16 @@
 //! The network: one encoder for the image, one for the outlines, and a decoder that reads both.
 //!
-//! The encoders halve the picture three times; the decoder goes back to half of its size, for a
-//! displacement is the same all over a building, and repeats every pixel of it. Features of both
-//! encoders meet at a half and a quarter of the size, beside each other and as products: a product is
-//! large where an image answers an outline, which a network finds much sooner than sums.
+//! The encoders halve the picture twice. At half of its size their features are compared: they vote for
+//! the displacements under which outlines answer the image. The decoder, which goes down to an eighth and
+//! up again, sees the votes among the features and adds its opinion to them; the displacement is what
+//! both together elect. That is done at half of the size, and every pixel of it repeated, for a
+//! displacement is the same all over a building.
 
 use gradkin::network::build::{Convolution, Edge, GraphBuilder, Pooling};
 use gradkin::network::{Model, Network, NetworkError, Options};
+
+use super::edges::{self, ORIENTATIONS};
+use super::votes::{self, DISPLACEMENTS, elected, votes};
 
 type Result<T> = std::result::Result<T, NetworkError>;
 
@@ -20,12 +24,16 @@ pub(super) const CENTRE: &str = "centre";
 pub(super) const MIDDLE: usize = 16;
 
 const SLOPE: f32 = 0.1;
+/// Pixels along the side of a cell where they are compared.
+const CELL: usize = 2;
 
 /// The network for pictures of one size, its weights drawn.
 pub(super) fn draw(widths: [usize; 3], size: usize, seed: u64) -> Result<Model> {
     let mut model = Model::from_bytes(&file(widths, size)?, "registration")?;
     model.draw_weights(seed)?;
     widen(&mut model)?;
+    edges::prepare(&mut model)?;
+    votes::prepare(&mut model, ORIENTATIONS, CELL as f64)?;
     Ok(model)
 }
 
@@ -53,12 +61,12 @@ fn names(model: &Model) -> Vec<String> {
 }
 
 /// Weights are drawn uniform within ±1/√fan-in, which takes five sixths of the variance in every
-/// layer; √6 times as wide they keep it (He et al., 2015).
+/// layer; √6 times as wide they keep it (He et al., 2015). An opinion stays small at first.
 fn widen(model: &mut Model) -> Result<()> {
     let names = model.parameters().0.into_iter().map(|p| p.name);
     let wide: Vec<(String, Vec<f64>)> = names
         .filter(|name| {
-            name.ends_with(".weight") && !name.contains("_norm") && name != "field.weight"
+            name.ends_with(".weight") && !name.contains("_norm") && name != "opinion.weight"
         })
         .filter_map(|name| {
             let values = model.values(&name)?;
@@ -78,13 +86,9 @@ fn file(widths: [usize; 3], size: usize) -> Result<Vec<u8>> {
     let image = encoder(&mut graph, "image", image, fine, middle)?;
     let outline = encoder(&mut graph, "outline", outline, fine, middle)?;
 
-    // Where features of both answer each other, their products are large: what a shift is read from.
-    let match_fine = graph.mul(image.fine, outline.fine)?;
-    let match_middle = graph.mul(image.middle, outline.middle)?;
-    let matches = block(&mut graph, "matches", match_fine, halved(middle))?;
-    let seen = [image.middle, outline.middle];
-    let [image_middle, outline_middle] = active(&mut graph, seen)?;
-    let both = graph.concat(&[matches, match_middle, image_middle, outline_middle])?;
+    let votes = votes(&mut graph, image.compared, outline.compared)?;
+    let coarse_votes = graph.average_pool(votes, Pooling::new(2).stride(2))?;
+    let both = graph.concat(&[coarse_votes, image.middle, outline.middle])?;
     let met = block(&mut graph, "meet", both, same(coarse))?;
     let down = block(&mut graph, "down", met, halved(coarse))?;
     let deep = block(&mut graph, "deep1", down, same(coarse))?;
@@ -93,23 +97,22 @@ fn file(widths: [usize; 3], size: usize) -> Result<Vec<u8>> {
     let up = graph.upsample(deep, 2)?;
     let both = graph.concat(&[met, up])?;
     let near = block(&mut graph, "near", both, same(middle))?;
-    let up = graph.upsample(near, 2)?;
-    let [outline_fine] = active(&mut graph, [outline.fine])?;
-    let both = graph.concat(&[match_fine, outline_fine, up])?;
-    let nearest = block(&mut graph, "nearest", both, same(fine))?;
-    let half = graph.conv("field", nearest, Convolution::new(2, 3).pad(1))?;
-    let field = graph.upsample(half, 2)?;
+    let opinion = graph.conv("opinion", near, Convolution::new(DISPLACEMENTS, 1))?;
+    let opinion = graph.upsample(opinion, 2)?;
+    let all = graph.add(votes, opinion)?;
+    let half = elected(&mut graph, all)?;
+    let field = graph.upsample(half, CELL)?;
     graph.output(FIELD, field)?;
-    let cells = graph.average_pool(half, Pooling::new(MIDDLE / 2).stride(MULTIPLE / 2))?;
+    let cells = graph.average_pool(half, Pooling::new(MIDDLE / CELL).stride(MULTIPLE / CELL))?;
     graph.output(CENTRE, cells)?;
     graph.finish()
 }
 
-/// Features of one input, before their activation.
+/// Features of one input.
 #[derive(Clone, Copy)]
 struct Encoded {
-    /// At a half of the size.
-    fine: Edge,
+    /// At half of the size, few, before any activation: those that are compared.
+    compared: Edge,
     /// At a quarter.
     middle: Edge,
 }
@@ -121,21 +124,14 @@ fn encoder(
     fine: usize,
     middle: usize,
 ) -> Result<Encoded> {
-    let wide = Convolution::new(fine, 5).pad(2).stride(2);
+    let wide = Convolution::new(fine, 5).pad(2).stride(CELL);
     let x = block(graph, &format!("{name}1"), x, wide)?;
-    let fine = normed(graph, &format!("{name}2"), x, same(fine))?;
-    let x = graph.leaky_relu(fine, SLOPE)?;
+    let x = block(graph, &format!("{name}2"), x, same(fine))?;
+    let compared =
+        normed(graph, &format!("{name}_compared"), x, Convolution::new(ORIENTATIONS, 1))?;
     let x = block(graph, &format!("{name}3"), x, halved(middle))?;
-    let middle = normed(graph, &format!("{name}4"), x, same(middle))?;
-    Ok(Encoded { fine, middle })
-}
-
-fn active<const N: usize>(graph: &mut GraphBuilder, edges: [Edge; N]) -> Result<[Edge; N]> {
-    let mut active = edges;
-    for edge in &mut active {
-        *edge = graph.leaky_relu(*edge, SLOPE)?;
-    }
-    Ok(active)
+    let middle = block(graph, &format!("{name}4"), x, same(middle))?;
+    Ok(Encoded { compared, middle })
 }
 
 fn block(graph: &mut GraphBuilder, name: &str, x: Edge, conv: Convolution) -> Result<Edge> {

@@ -20,10 +20,17 @@ pub(super) struct Standing {
     pub(super) held_out: Errors,
     /// The same, building by building.
     pub(super) shifts: Vec<Vec<Shift>>,
+    /// How far those are off after each of the network's looks; empty for labels as given.
+    pub(super) looks: Vec<Errors>,
 }
 
 impl Standing {
-    pub(super) fn of(name: String, training: &[Labelled], held_out: &[Labelled]) -> Self {
+    pub(super) fn of(
+        name: String,
+        training: &[Labelled],
+        held_out: &[Labelled],
+        looks: Vec<Errors>,
+    ) -> Self {
         let errors = |scenes: &[Labelled]| {
             Errors::merge(scenes.iter().map(|labelled| Errors::of(&labelled.labels)))
         };
@@ -32,6 +39,7 @@ impl Standing {
             training: errors(training),
             held_out: errors(held_out),
             shifts: held_out.iter().map(|labelled| labelled.labels.clone()).collect(),
+            looks,
         }
     }
 }
@@ -70,6 +78,7 @@ pub(super) fn tell(
     report
         .rows(&["scenes", "labels", "10 %", "median", "mean", "90 %", "99 %", "under 1 px"], &rows);
     report.text("Distances from the truth in pixels.");
+    tell_looks(report, standings);
     let panels = sets.map(|(set, errors)| shares(set, standings, errors));
     let panels = Panels {
         title: "How far buildings are from where the image shows them".to_owned(),
@@ -85,6 +94,22 @@ pub(super) fn tell(
     report.number("median_error_after", median(&last.held_out));
     report.number("median_ratio", share);
     Ok(())
+}
+
+/// The median on held-out scenes, look by look.
+fn tell_looks(report: &mut Report, standings: &[Standing]) {
+    let most = standings.iter().map(|standing| standing.looks.len()).max().unwrap_or(0);
+    let names: Vec<String> = (1..=most).map(|look| format!("look {look}")).collect();
+    let heads: Vec<&str> =
+        std::iter::once("network").chain(names.iter().map(String::as_str)).collect();
+    let rows: Vec<Vec<String>> = (standings.iter().filter(|s| !s.looks.is_empty()))
+        .map(|standing| {
+            let medians = standing.looks.iter().map(|errors| format!("{:.2}", median(errors)));
+            std::iter::once(standing.name.clone()).chain(medians).collect()
+        })
+        .collect();
+    report.rows(&heads, &rows);
+    report.text("The median on held-out scenes, in pixels, after each look at the outlines.");
 }
 
 fn row(set: &str, name: &str, errors: &Errors) -> Vec<String> {

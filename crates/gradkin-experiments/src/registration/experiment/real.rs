@@ -49,11 +49,14 @@ pub(super) fn aligned(
     scene.image = scene.image.grey();
     let network = resized(model, settings.widths, WINDOW)?;
     let noise = settings.noise.draw(&scene, seed);
-    let aligned = |from: &[Shift]| align(&network, &scene, from, settings.passes, &settings.style);
+    let aligned = |from: &[Shift]| -> Result<Errors, Error> {
+        let after = align(&network, &scene, from, settings)?;
+        Ok(Errors::of(after.last().map_or(from, Vec::as_slice)))
+    };
     Ok(Ok(Real {
         buildings: scene.buildings.len(),
-        after: Errors::of(&aligned(&noise)?),
-        left_alone: Errors::of(&aligned(&vec![Shift::default(); noise.len()])?),
+        after: aligned(&noise)?,
+        left_alone: aligned(&vec![Shift::default(); noise.len()])?,
         before: Errors::of(&noise),
     }))
 }

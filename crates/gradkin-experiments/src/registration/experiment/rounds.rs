@@ -11,7 +11,7 @@ use super::labelled::Labelled;
 use super::network::{FIELD, resized};
 use super::patches::Patches;
 use super::settings::Settings;
-use crate::registration::Shift;
+use crate::registration::align::Errors;
 use crate::{Error, Setup};
 
 /// The loss over a training run, each entry the mean over so many steps.
@@ -54,29 +54,29 @@ pub(super) fn train(
     Ok(curve)
 }
 
-/// Every label of the scenes where the network puts it, and the same from where labels were given.
+/// Puts every label of the scenes where the network sees its building, from where it was given. How far
+/// labels are off after each look.
 pub(super) fn correct(
     model: &Model,
     scenes: &mut [Labelled],
     settings: &Settings,
     setup: &Setup,
-) -> Result<(), Error> {
+) -> Result<Vec<Errors>, Error> {
     let network = resized(model, settings.widths, settings.scene_side)?;
     let total = scenes.len() as u64;
+    let mut looks = vec![Vec::with_capacity(scenes.len()); settings.passes];
     for (done, labelled) in scenes.iter_mut().enumerate() {
         setup.advance("labels corrected", done as u64, total)?;
-        labelled.labels = corrected(&network, labelled, settings)?;
+        let Labelled { scene, noise, labels } = labelled;
+        let after = align(&network, scene, noise, settings)?;
+        for (errors, shifts) in looks.iter_mut().zip(&after) {
+            errors.push(Errors::of(shifts));
+        }
+        if let Some(last) = after.into_iter().last() {
+            *labels = last;
+        }
     }
-    Ok(())
-}
-
-/// The labels of one scene, as they were given and then corrected.
-pub(super) fn corrected(
-    network: &Network,
-    labelled: &Labelled,
-    settings: &Settings,
-) -> Result<Vec<Shift>, Error> {
-    align(network, &labelled.scene, &labelled.noise, settings.passes, &settings.style)
+    Ok(looks.into_iter().map(Errors::merge).collect())
 }
 
 /// Hears how training goes.

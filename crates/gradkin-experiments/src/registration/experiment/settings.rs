@@ -42,35 +42,35 @@ impl Settings {
     pub fn full() -> Self {
         Self {
             widths: [8, 16, 24],
-            training_scenes: 400,
+            training_scenes: 300,
             held_out_scenes: 60,
             scene_side: 160,
             patch_side: 64,
-            steps: vec![2400, 700, 700],
+            steps: vec![3000, 800],
             batch_scenes: 8,
-            batch_patches: 2,
+            batch_patches: 1,
             rate: 4e-3,
             later_rate: 2e-3,
             noise: Misalignment::default(),
             start: Misalignment {
-                group_deviation: 3.0,
-                building_deviation: 1.5,
+                group_deviation: 2.0,
+                building_deviation: 1.0,
                 length: 100.0,
                 limit: 4.0,
             },
             style: OutlineStyle::default(),
-            passes: 2,
-            patches: 300,
+            passes: 3,
+            patches: 150,
         }
     }
 
-    /// A look at the whole within two minutes.
+    /// A look at the whole within a minute.
     pub fn quick() -> Self {
         Self {
-            training_scenes: 120,
-            held_out_scenes: 24,
-            steps: vec![600, 80],
-            patches: 40,
+            training_scenes: 80,
+            held_out_scenes: 20,
+            steps: vec![250, 50],
+            patches: 30,
             ..Self::full()
         }
     }
