@@ -86,7 +86,7 @@ impl UnfoldedProduct {
         let positions = self.0.out_count();
         let channels = rows / self.0.kernel_count().max(1);
         let image = channels * size;
-        let images = if image == 0 { 0 } else { x.len() / image };
+        let images = x.len().checked_div(image).unwrap_or(0);
         let mut out = vec![T::zero(); images * r * positions];
         if out.is_empty() {
             return out;
@@ -151,7 +151,7 @@ impl FoldedProduct {
         let y = &y[layout_of_y.start_offset()..][..layout_of_y.shape().elem_count()];
         let (positions, size) = (self.0.out_count(), self.0.in_count());
         let image = rows / self.0.kernel_count().max(1) * size;
-        let images = if r * positions == 0 { 0 } else { y.len() / (r * positions) };
+        let images = y.len().checked_div(r * positions).unwrap_or(0);
         let mut out = vec![T::zero(); images * image];
         if out.is_empty() {
             return out;
