@@ -37,7 +37,10 @@ impl Blocks {
         let each = (recipe.numbers() * bytes).max(1);
         // A fifth at least is left for sweeps in progress, tiles and what the allocator holds back.
         let sweeps = recipe.in_progress() * bytes;
-        let room = (budget - sweeps.clamp(budget / 5, budget / 3 * 2)) / each;
+        let room_beside = |kept: usize| (budget - kept) / each;
+        // A slow run is better than none where two examples fit only if sweeps go beyond the budget.
+        let least = room_beside(budget / 5).min(2);
+        let room = room_beside(sweeps.clamp(budget / 5, budget / 3 * 2)).max(least);
         let whole = if symmetric { n } else { n + m };
         if room >= whole {
             return Ok(Self { n, m, symmetric, row_step: n, column_step: m.max(1) });
