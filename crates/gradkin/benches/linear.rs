@@ -13,7 +13,7 @@ mod common;
 
 use std::time::Instant;
 
-use gradkin::network::{Factor, Model, Network, NetworkError, Options, Sink, Sweep};
+use gradkin::network::{Model, Network, Options, Sweep};
 use gradkin::{Examples, InMemory, Settings, Similarity};
 use rayon::prelude::*;
 
@@ -22,16 +22,6 @@ use rayon::prelude::*;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const ROUNDS: usize = 5;
-
-/// Takes factors and forgets them.
-struct Nowhere;
-
-impl Sink for Nowhere {
-    fn accept(&mut self, _: usize, factor: Factor) -> Result<(), NetworkError> {
-        std::hint::black_box(factor);
-        Ok(())
-    }
-}
 
 /// One forward pass and one reverse sweep of all outputs over all examples, spread over threads as
 /// gradkin spreads them.
@@ -45,13 +35,13 @@ fn plain_sweep(network: &Network, examples: &InMemory) {
         let inputs = examples.batch(start..start + count).expect("examples");
         let pass = sweep.forward(inputs, count).expect("a forward pass");
         let seeds = sweep.identity(count).expect("cotangents");
-        sweep.reverse(&pass, &seeds, &mut Nowhere).expect("a reverse sweep");
+        sweep.reverse(&pass, &seeds, &mut common::Nowhere).expect("a reverse sweep");
     });
 }
 
 fn main() {
     common::alone();
-    let count = std::env::var("GRADKIN_EXAMPLES").ok().and_then(|n| n.parse().ok()).unwrap_or(1000);
+    let count = common::number("GRADKIN_EXAMPLES", 1000);
     let network = match std::env::var("GRADKIN_MODEL") {
         Ok(path) => {
             let model = Model::open(&path).expect("the model of GRADKIN_MODEL");

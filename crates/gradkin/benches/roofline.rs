@@ -20,7 +20,7 @@ use std::time::Instant;
 
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
-use gradkin::network::{Factor, FactorShape, Model, Network, NetworkError, Options, Sink, Sweep};
+use gradkin::network::{FactorShape, Model, Network, Options, Sweep};
 use gradkin::{Examples, Form, InMemory, OutputChoice, Select, Settings, Similarity, Stage};
 use rayon::prelude::*;
 
@@ -28,13 +28,9 @@ use rayon::prelude::*;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-fn number(name: &str, default: usize) -> usize {
-    std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(default)
-}
-
 /// Median of some runs, in seconds.
 fn seconds(mut run: impl FnMut()) -> f64 {
-    let mut times: Vec<f64> = (0..number("GRADKIN_ROUNDS", 3))
+    let mut times: Vec<f64> = (0..common::number("GRADKIN_ROUNDS", 3))
         .map(|_| {
             let start = Instant::now();
             run();
@@ -105,16 +101,6 @@ fn work(sweep: &Sweep) -> (f64, f64) {
     (all, all - each.first().copied().unwrap_or(0.0))
 }
 
-/// Takes factors and forgets them.
-struct Nowhere;
-
-impl Sink for Nowhere {
-    fn accept(&mut self, _: usize, factor: Factor) -> Result<(), NetworkError> {
-        black_box(factor);
-        Ok(())
-    }
-}
-
 struct Table {
     wanted: String,
     threads: Vec<usize>,
@@ -168,7 +154,7 @@ impl Table {
                     let pass = pass(*start);
                     let seeds = sweep.identity(pass.batch()).expect("cotangents");
                     let seeds = seeds.narrow(1, 0, width).expect("fewer");
-                    sweep.reverse(&pass, &seeds, &mut Nowhere).expect("a reverse sweep");
+                    sweep.reverse(&pass, &seeds, &mut common::Nowhere).expect("a reverse sweep");
                 });
             });
         }
@@ -253,7 +239,7 @@ fn shared_network(path: &str) -> Option<Network> {
 
 fn main() {
     common::alone();
-    let all = number("GRADKIN_THREADS", rayon::current_num_threads());
+    let all = common::number("GRADKIN_THREADS", rayon::current_num_threads());
     let threads = if all > 1 { vec![1, all] } else { vec![1] };
     let rates: Vec<f64> = threads.iter().map(|t| product_rate(*t)).collect();
     for (threads, rate) in threads.iter().zip(&rates) {

@@ -24,10 +24,6 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const ROUNDS: usize = 3;
 
-fn number(name: &str, default: usize) -> usize {
-    std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(default)
-}
-
 /// Rows of one class together, by class.
 fn by_class(classes: &[usize]) -> Vec<Vec<usize>> {
     let most = classes.iter().copied().max().unwrap_or(0);
@@ -57,8 +53,8 @@ fn main() {
         }
         Err(_) => common::network("paper_cnn"),
     };
-    let size = number("GRADKIN_BATCH", 64);
-    let threads = number("GRADKIN_THREADS", rayon::current_num_threads());
+    let size = common::number("GRADKIN_BATCH", 64);
+    let threads = common::number("GRADKIN_THREADS", rayon::current_num_threads());
     let examples = common::examples(&network, size);
     let width: usize = network.outputs()[0].1.iter().product();
     let (labels, objective, select) = if width > 1 {

@@ -109,7 +109,9 @@ impl<T: Number> Job<'_, T> {
             let (i, j) = (0..left.0.count, 0..right.0.count);
             return self.tiles(i, j, same).into_par_iter().try_for_each(|(i, j)| {
                 let values = self.products().tile(left.0, i.clone(), right.0, j.clone());
-                self.finish(values, (left, i), (right, j), same, true)
+                let count = pairs(&i, &j, same) as u64;
+                self.finish(values, (left, i), (right, j), same)?;
+                self.pairs.add(count)
             });
         }
         let side = self.square_side();
@@ -150,7 +152,7 @@ impl<T: Number> Job<'_, T> {
         deferred.add(sides.0, sides.1, same_examples, room, &mut parts, &done)?;
         self.pairs.add((pairs - counted.get()) as u64)?;
         parts.into_par_iter().try_for_each(|part| {
-            self.finish(part.values, (left, part.rows), (right, part.columns), same, false)
+            self.finish(part.values, (left, part.rows), (right, part.columns), same)
         })
     }
 
@@ -192,7 +194,6 @@ impl<T: Number> Job<'_, T> {
         (left, i): (Block<T>, Range<usize>),
         (right, j): (Block<T>, Range<usize>),
         same: bool,
-        count: bool,
     ) -> Result<()> {
         let outputs = self.recipe.width();
         let mut each = 1;
@@ -216,11 +217,7 @@ impl<T: Number> Job<'_, T> {
             each,
             mirrored: self.symmetric && !(same && i == j),
             undefined: &undefined,
-        })?;
-        if count {
-            self.pairs.add(pairs(&i, &j, same) as u64)?;
-        }
-        Ok(())
+        })
     }
 }
 

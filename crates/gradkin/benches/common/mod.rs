@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use gradkin::InMemory;
-use gradkin::network::{Model, Network, Options};
+use gradkin::network::{Factor, Model, Network, NetworkError, Options, Sink};
 
 /// Starts the benchmark over with the tensor library kept to the calling thread, as the program is: its
 /// own threads wait by spinning, which takes the time of those that sweep.
@@ -18,6 +18,21 @@ pub fn alone() {
     let mut again = std::process::Command::new(own);
     let status = again.args(std::env::args_os().skip(1)).env(THREADS, "1").status();
     std::process::exit(status.expect("a second start").code().unwrap_or(1));
+}
+
+/// A number from the environment.
+pub fn number(name: &str, default: usize) -> usize {
+    std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(default)
+}
+
+/// Takes factors and forgets them.
+pub struct Nowhere;
+
+impl Sink for Nowhere {
+    fn accept(&mut self, _: usize, factor: Factor) -> Result<(), NetworkError> {
+        std::hint::black_box(factor);
+        Ok(())
+    }
 }
 
 /// A network of `tests/reference`.
