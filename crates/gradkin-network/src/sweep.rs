@@ -27,6 +27,13 @@ pub trait Sink {
     ///
     /// Every component of the sweep arrives exactly once per batch, in no particular order.
     fn accept(&mut self, component: usize, factor: Factor) -> Result<()>;
+
+    /// Whether a component's gradient is wanted written out in any case. It may then come as
+    /// [`Factor::Dense`] whatever the component's shape: some operators write it out in less time than
+    /// their factor takes.
+    fn writes_out(&self, _component: usize) -> bool {
+        false
+    }
 }
 
 /// A sink that keeps everything: one factor per component.
@@ -384,10 +391,13 @@ impl<'a> Sweep<'a> {
             };
             let wrap = |error| network.node_error(node, error);
             for operand in factored {
-                if let Some(leaf) = self.leaf_use(id, operand) {
-                    pending
-                        .deliver(leaf, node.operator.factor(operand, &reverse).map_err(wrap)?)?;
-                }
+                let Some(leaf) = self.leaf_use(id, operand) else { continue };
+                let factor = if pending.takes_written(leaf) {
+                    node.operator.gradient(operand, &reverse)
+                } else {
+                    node.operator.factor(operand, &reverse)
+                };
+                pending.deliver(leaf, factor.map_err(wrap)?)?;
             }
             if !wanted.contains(&true) {
                 continue;
@@ -596,6 +606,13 @@ impl<'s, 'a> Pending<'s, 'a> {
         let count = sweep.components.len();
         let waiting = (0..count).map(|_| Vec::new()).collect();
         Self { sweep, batch, width, waiting, sink, done: vec![false; count] }
+    }
+
+    /// Whether a use is all of its component, and that is wanted written out.
+    fn takes_written(&self, leaf: &Use) -> bool {
+        let component = &self.sweep.components[leaf.component];
+        let alone = component.uses == 1 && matches!(component.merge, Merge::Join);
+        alone && self.sink.writes_out(leaf.component)
     }
 
     fn deliver(&mut self, leaf: &Use, factor: Factor) -> Result<()> {

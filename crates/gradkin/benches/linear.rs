@@ -4,7 +4,8 @@
 //! factors, which saves the second sweep.
 //!
 //! Takes the paper's network and random images, or `GRADKIN_MODEL=model.onnx` and as many random
-//! images of its input's shape as `GRADKIN_EXAMPLES` says.
+//! images of its input's shape as `GRADKIN_EXAMPLES` says, or the first of those in
+//! `GRADKIN_IMAGES=images.npy`, float32 and normalised as the network wants them.
 
 // A benchmark that cannot run should say so at once.
 #![allow(clippy::expect_used, clippy::print_stdout, missing_docs)]
@@ -20,8 +21,6 @@ use rayon::prelude::*;
 /// The program's allocator.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-const ROUNDS: usize = 5;
 
 /// One forward pass and one reverse sweep of all outputs over all examples, spread over threads as
 /// gradkin spreads them.
@@ -39,6 +38,16 @@ fn plain_sweep(network: &Network, examples: &InMemory) {
     });
 }
 
+/// The first images of a file.
+fn stored(network: &Network, path: &str, count: usize) -> InMemory {
+    let file = std::fs::File::open(path).expect("the file of GRADKIN_IMAGES");
+    let array = npyz::NpyFile::new(std::io::BufReader::new(file)).expect("an .npy file");
+    let size: usize = network.inputs()[0].shape.iter().product();
+    let numbers = array.data::<f32>().expect("float32").take(count * size);
+    let values: Vec<f64> = numbers.map(|x| f64::from(x.expect("a number"))).collect();
+    InMemory::new(values, size)
+}
+
 fn main() {
     common::alone();
     let count = common::number("GRADKIN_EXAMPLES", 1000);
@@ -49,7 +58,11 @@ fn main() {
         }
         Err(_) => common::network("paper_cnn"),
     };
-    let examples = common::examples(&network, count);
+    let examples = match std::env::var("GRADKIN_IMAGES") {
+        Ok(path) => stored(&network, &path, count),
+        Err(_) => common::examples(&network, count),
+    };
+    let rounds = common::number("GRADKIN_ROUNDS", 5);
     let similarity = |memory: usize| {
         let settings = Settings { memory, ..Settings::default() };
         Similarity::new(&network, settings).expect("settings that fit")
@@ -62,7 +75,7 @@ fn main() {
         start.elapsed().as_secs_f64()
     };
     let mut ratios = [Vec::new(), Vec::new()];
-    for round in 1..=ROUNDS {
+    for round in 1..=rounds {
         let start = Instant::now();
         plain_sweep(&network, &examples);
         let sweep = start.elapsed().as_secs_f64();
@@ -76,12 +89,12 @@ fn main() {
     ratios.iter_mut().for_each(|ratios| ratios.sort_by(f64::total_cmp));
     println!(
         "{}, {count} examples, {} outputs: soft counts take {:.2} times as long as one plain \
-         forward and reverse sweep, {:.2} times where factors are kept (medians of {ROUNDS} rounds; \
+         forward and reverse sweep, {:.2} times where factors are kept (medians of {rounds} rounds; \
          least {:.2} and {:.2})",
         network.source(),
         streaming.outputs().expect("outputs"),
-        ratios[0][ROUNDS / 2],
-        ratios[1][ROUNDS / 2],
+        ratios[0][rounds / 2],
+        ratios[1][rounds / 2],
         ratios[0][0],
         ratios[1][0],
     );

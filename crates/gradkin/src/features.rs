@@ -42,6 +42,19 @@ pub(crate) struct Recipe<'a> {
     pub(crate) keep_own: bool,
     /// Whether features are Jacobians as they come, with their maps beside them, rather than mapped.
     pub(crate) maps_beside: bool,
+    /// Whether gradients that are written out are handed on while they are in cache and not kept.
+    pub(crate) passes_written: bool,
+}
+
+/// Written-out gradients of a micro-batch by one component, on their way.
+pub(crate) struct Written<'w, T> {
+    pub(crate) component: usize,
+    /// Which examples of the range that is encoded.
+    pub(crate) members: Range<usize>,
+    /// `[B, d·len]`; zeros where they are not finite.
+    pub(crate) gradients: &'w [T],
+    /// Maps that they are still to be multiplied with, where the recipe wants them beside.
+    pub(crate) maps: &'w [Map],
 }
 
 /// One network with its output.
@@ -53,7 +66,7 @@ pub(crate) struct Part<'a> {
 /// The arrays of one component: where they lie among all arrays, and their widths per example.
 #[derive(Debug, Clone)]
 pub(crate) enum Arrays {
-    /// `[N, d·len]`.
+    /// `[N, d·len]`; empty where the recipe passes it on.
     Dense { array: usize, len: usize },
     /// Per group a `[N, T·p]` and δ, which is `[N, T·d·q]` for the trace and `[N, d·T·q]` for
     /// matrices. Where `deferred`, gradients are written out when pairs are taken.
@@ -105,7 +118,8 @@ impl Recipe<'_> {
                 }
                 (shape, _) => {
                     let len = shape.weights();
-                    Arrays::Dense { array: add(d * len), len }
+                    let kept = if self.passes_written { 0 } else { d * len };
+                    Arrays::Dense { array: add(kept), len }
                 }
             });
         }
@@ -206,27 +220,34 @@ pub(crate) fn encode<T: Number>(
     features.resize(recipe, range.len());
     let targets = split(recipe, features, range.start, micro);
     targets.into_par_iter().try_for_each(|mut target| -> Result<()> {
-        sweep_into(recipe, examples, &layout, side, None, &mut target)?;
+        let swept = sweep_into(recipe, examples, &layout, side, None, &mut target)?;
+        place_all(&swept, &layout, recipe, &mut target);
         counter.add(target.count as u64)
     })
 }
 
 /// The same on the calling thread, for work that is parallel over ranges, into buffers that are used
 /// again from range to range: fresh ones cost the system a good part of the time that a sweep takes.
-/// `maps` are the maps of the whole set where they are known from an earlier sweep.
+/// `maps` are the maps of the whole set where they are known from an earlier sweep. `take` is given what
+/// the recipe passes on.
 pub(crate) fn encode_alone<T: Number>(
     recipe: &Recipe,
     examples: &dyn Examples,
     range: Range<usize>,
-    side: Side,
-    maps: Option<&[Map]>,
+    (side, maps): (Side, Option<&[Map]>),
     features: &mut Features<T>,
+    take: &mut dyn FnMut(Written<T>),
 ) -> Result<()> {
     let (layout, ..) = recipe.layout();
     features.resize(recipe, range.len());
     for mut target in split(recipe, features, range.start, recipe.micro_batch()) {
         let known = maps.map(|maps| &maps[target.start..target.start + target.count]);
-        sweep_into(recipe, examples, &layout, side, known, &mut target)?;
+        let mut swept = sweep_into(recipe, examples, &layout, side, known, &mut target)?;
+        place_all(&swept, &layout, recipe, &mut target);
+        if recipe.passes_written {
+            let start = target.start - range.start;
+            swept.pass(recipe, &layout, start..start + target.count, take);
+        }
     }
     Ok(())
 }
@@ -371,6 +392,10 @@ impl<T: Number> Sink for Taken<'_, T> {
         self.raw[component] = Some(plain(factor, &self.layout[component])?);
         Ok(())
     }
+
+    fn writes_out(&self, component: usize) -> bool {
+        matches!(self.layout[component], Arrays::Dense { .. })
+    }
 }
 
 /// A micro-batch swept and brought into plain arrays, with each example's map on a side.
@@ -438,6 +463,34 @@ impl<T: Number> Swept<T> {
         whole
     }
 
+    /// Hand on what is written out.
+    fn pass(
+        &mut self,
+        recipe: &Recipe,
+        layout: &[Arrays],
+        members: Range<usize>,
+        take: &mut dyn FnMut(Written<T>),
+    ) {
+        let d = recipe.width();
+        let written = |arrays: &Arrays| matches!(arrays, Arrays::Dense { .. });
+        for component in (0..layout.len()).filter(|component| written(&layout[*component])) {
+            let gradients = &mut self.raw[component].delta;
+            let width = gradients.len() / self.count.max(1);
+            for (own, map) in gradients.chunks_exact_mut(width.max(1)).zip(&self.maps) {
+                match map {
+                    None => own.fill(T::default()),
+                    Some((_, Some(map))) if !recipe.maps_beside => {
+                        let mapped = apply(map, own, d);
+                        own.copy_from_slice(&mapped);
+                    }
+                    _ => {}
+                }
+            }
+            let maps = if recipe.maps_beside { self.maps.as_slice() } else { &[] };
+            take(Written { component, members: members.clone(), gradients, maps });
+        }
+    }
+
     /// Rank of K(x, x) and whether all gradients are finite.
     pub(crate) fn state(&self, b: usize) -> (usize, bool) {
         self.maps[b].as_ref().map_or((0, false), |(rank, _)| (*rank, true))
@@ -474,6 +527,7 @@ impl<T: Number> Swept<T> {
     }
 }
 
+/// Sweep a micro-batch and note what each example's state is.
 fn sweep_into<T: Number>(
     recipe: &Recipe,
     examples: &dyn Examples,
@@ -481,26 +535,40 @@ fn sweep_into<T: Number>(
     side: Side,
     known: Option<&[Map]>,
     target: &mut Target<T>,
-) -> Result<()> {
+) -> Result<Swept<T>> {
     let range = target.start..target.start + target.count;
     let swept = Swept::<T>::new(recipe, examples, layout, side, known, range)?;
     target.maps.clone_from_slice(&swept.maps[..target.maps.len()]);
     for b in 0..target.count {
         (target.ranks[b], target.finite[b]) = swept.state(b);
+    }
+    Ok(swept)
+}
+
+/// Lay a micro-batch down.
+fn place_all<T: Number>(
+    swept: &Swept<T>,
+    layout: &[Arrays],
+    recipe: &Recipe,
+    target: &mut Target<T>,
+) {
+    for b in 0..target.count {
         // Where gradients are not finite the arrays hold zeros; the example is reported instead.
         if !target.finite[b] {
             target.clear(b);
-        } else {
-            if recipe.keep_own {
-                let own = swept.own(b, recipe.width());
-                target.own[b * own.len()..(b + 1) * own.len()].copy_from_slice(&own);
+            continue;
+        }
+        if recipe.keep_own {
+            let own = swept.own(b, recipe.width());
+            target.own[b * own.len()..(b + 1) * own.len()].copy_from_slice(&own);
+        }
+        for (component, arrays) in layout.iter().enumerate() {
+            if recipe.passes_written && matches!(arrays, Arrays::Dense { .. }) {
+                continue;
             }
-            for (component, arrays) in layout.iter().enumerate() {
-                place(&swept, component, arrays, b, recipe, target);
-            }
+            place(swept, component, arrays, b, recipe, target);
         }
     }
-    Ok(())
 }
 
 /// A factor in the planned form, as plain arrays with the output axis right after the example's.

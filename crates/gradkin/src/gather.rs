@@ -14,7 +14,7 @@ use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::examples::Examples;
-use crate::features::{Arrays, Features, Map, Recipe, Side, encode_alone};
+use crate::features::{Arrays, Features, Map, Recipe, Side, Written, encode_alone};
 use crate::kernel::readable;
 use crate::number::{Into, Number, add_product_ab, product_ab, product_abt, product_atb};
 use crate::progress::Counter;
@@ -155,11 +155,25 @@ pub(crate) fn gather<T: Number>(
         .into_par_iter()
         .map(|range| {
             let mut buffers = pool.take(recipe);
-            let features = &mut buffers.features;
-            encode_alone(recipe, examples, range.clone(), Side::Column, None, features)?;
+            let Buffers { features, share, .. } = &mut buffers;
+            let mut take = |written: Written<T>| {
+                let Arrays::Dense { len, .. } = layout[written.component] else { return };
+                let whole = range.start + written.members.start;
+                let members = whole..whole + written.members.len();
+                let mut row = 0;
+                for column in columns {
+                    for part in column.parts(written.maps, &members, d) {
+                        let rows = &totals[written.component][0][row + part.first..];
+                        part.add_written(written.gradients, len, d, share, rows);
+                    }
+                    row += column.rows(d);
+                }
+            };
+            let whose = (Side::Column, None);
+            encode_alone(recipe, examples, range.clone(), whose, features, &mut take)?;
             let mut row = 0;
             for column in columns {
-                let parts = column.parts(&buffers.features, &range, d);
+                let parts = column.parts(&buffers.features.maps, &range, d);
                 for (arrays, totals) in layout.iter().zip(&totals) {
                     parts.iter().for_each(|part| add(&mut buffers, arrays, part, d, totals, row));
                 }
@@ -280,15 +294,10 @@ struct Part<T> {
 
 impl Column<'_> {
     /// How a chunk's examples enter the column.
-    fn parts<T: Number>(
-        &self,
-        features: &Features<T>,
-        range: &Range<usize>,
-        d: usize,
-    ) -> Vec<Part<T>> {
+    fn parts<T: Number>(&self, maps: &[Map], range: &Range<usize>, d: usize) -> Vec<Part<T>> {
         let all = || (0..range.len()).collect::<Vec<usize>>();
         let whole = |first: usize, members: Vec<usize>| {
-            let weights = beside(features, &members, d);
+            let weights = beside(maps, &members, d);
             Part { first, rows: d, units: d, members, weights }
         };
         match self {
@@ -325,11 +334,11 @@ impl Column<'_> {
 }
 
 /// The maps that members' Jacobians are still to be multiplied with, side by side: `[d, members·d]`.
-fn beside<T: Number>(features: &Features<T>, members: &[usize], d: usize) -> Vec<T> {
+fn beside<T: Number>(maps: &[Map], members: &[usize], d: usize) -> Vec<T> {
     let width = members.len() * d;
     let mut weights = vec![T::default(); d * width];
     for (at, b) in members.iter().enumerate() {
-        let map = match features.maps.get(*b) {
+        let map = match maps.get(*b) {
             Some(None) => continue,
             Some(Some((_, map))) => map.as_deref(),
             None => None,
@@ -354,9 +363,10 @@ fn add<T: Number>(
     let first = first + part.first;
     match arrays {
         Arrays::Dense { array, len } => {
-            let unit = d / part.units * len;
-            part.dense(&buffers.features.arrays[*array], unit, &mut buffers.share);
-            add_rows(&buffers.share, *len, &totals[0], first);
+            let gradients = &buffers.features.arrays[*array];
+            if !gradients.is_empty() {
+                part.add_written(gradients, *len, d, &mut buffers.share, &totals[0][first..]);
+            }
         }
         Arrays::Factored { groups, positions, input, cotangent, .. } => {
             let shape = (*positions, *input, *cotangent);
@@ -386,6 +396,12 @@ fn add_rows<T: Number>(share: &[T], len: usize, totals: &[Row], first: usize) {
 }
 
 impl<T: Number> Part<T> {
+    /// Add Σ_b w_b · J_b for written-out gradients to rows of S.
+    fn add_written(&self, gradients: &[T], len: usize, d: usize, share: &mut Vec<T>, rows: &[Row]) {
+        self.dense(gradients, d / self.units * len, share);
+        add_rows(share, len, rows, 0);
+    }
+
     /// Σ_b w_b · J_b for gradients of `[units, unit]`: `[rows, unit]`.
     fn dense(&self, gradients: &[T], unit: usize, share: &mut Vec<T>) {
         let (rows, each) = (self.rows, self.units * unit);
@@ -434,22 +450,29 @@ impl<T: Number> Part<T> {
             gathered = own.copied().collect();
             &gathered
         };
-        mixed.resize(self.members.len() * t * q, T::default());
-        share.resize(q * p, T::default());
-        for row in 0..self.filled(d) {
-            mixed.fill(T::default());
+        // So many rows at a time as make a product that is worth its reading of a.
+        let filled = self.filled(d);
+        let step = WIDE.div_ceil(q).min(filled);
+        for first in (0..filled).step_by(step) {
+            let width = step.min(filled - first) * q;
+            mixed.clear();
+            mixed.resize(self.members.len() * t * width, T::default());
             for (at, b) in self.members.iter().enumerate() {
-                let to = &mut mixed[at * t * q..(at + 1) * t * q];
+                let to = &mut mixed[at * t * width..(at + 1) * t * width];
                 let from = &delta[b * t * d * q..(b + 1) * t * d * q];
-                for e in 0..d {
-                    let weight = self.weight(row, at, e, d);
+                for (row, e) in (0..width / q).flat_map(|row| (0..d).map(move |e| (row, e))) {
+                    let weight = self.weight(first + row, at, e, d);
                     if weight != T::default() {
-                        add_output(from, to, (e, d, q), weight);
+                        let rows = to[row * q..].chunks_mut(width);
+                        add_output(from, rows, (e, d, q), weight);
                     }
                 }
             }
-            product_atb((q, p, self.members.len() * t), (mixed, q), right, share);
-            take(row, share);
+            share.resize(width * p, T::default());
+            product_atb((width, p, self.members.len() * t), (mixed, width), right, share);
+            for (row, share) in share.chunks_exact(q * p).enumerate() {
+                take(first + row, share);
+            }
         }
     }
 
@@ -482,9 +505,17 @@ impl<T: Number> Part<T> {
     }
 }
 
-/// Add `weight` times output e of δ `[T, d, q]` to `[T, q]`.
-fn add_output<T: Number>(from: &[T], to: &mut [T], (e, d, q): (usize, usize, usize), weight: T) {
-    for (to, from) in to.chunks_exact_mut(q).zip(from.chunks_exact(d * q)) {
+/// Columns of a product that use the processor well.
+const WIDE: usize = 96;
+
+/// Add `weight` times output e of δ `[T, d, q]` to the first q of each row.
+fn add_output<'t, T: Number>(
+    from: &[T],
+    to: impl Iterator<Item = &'t mut [T]>,
+    (e, d, q): (usize, usize, usize),
+    weight: T,
+) {
+    for (to, from) in to.zip(from.chunks_exact(d * q)) {
         to.iter_mut().zip(&from[e * q..(e + 1) * q]).for_each(|(s, x)| *s += weight * *x);
     }
 }
@@ -529,14 +560,30 @@ pub(crate) fn meet<T: Number, R: Send>(
         .map(|(chunk, range)| {
             let mut buffers = pool.take(recipe);
             let Buffers { features, share, mixed } = &mut buffers;
-            let features = match kept.get(chunk) {
+            let kept = kept.get(chunk);
+            // Maps that are still to be taken mix what different outputs have with one row of S.
+            let mixes = recipe.maps_beside && known.is_none() && recipe.kind != Kind::Inner;
+            let sizes = sums.sizes(d, wanted == Wanted::Traces && !mixes);
+            let mut products = vec![0.0; range.len() * sizes.units * sizes.rows];
+            let features = match kept {
                 Some(kept) => kept,
                 None => {
-                    encode_alone(recipe, examples, range.clone(), Side::Row, known, features)?;
+                    let mut take = |written: Written<T>| {
+                        let each = sizes.units * sizes.rows;
+                        let Range { start, end } = written.members;
+                        let products = &mut products[start * each..end * each];
+                        let own = &sums.arrays[written.component][0];
+                        sizes.add_written(written.gradients, own, mixed, products);
+                    };
+                    let whose = (Side::Row, known);
+                    encode_alone(recipe, examples, range.clone(), whose, features, &mut take)?;
                     &*features
                 }
             };
-            let products = sums.products(&layout, features, (share, mixed), d, wanted);
+            sums.against(&layout, features, (share, mixed), sizes, &mut products);
+            if mixes {
+                products = sums.mixed(products, &features.maps, d, wanted);
+            }
             let each = products.len() / range.len();
             let own = features.own.len() / range.len();
             let made: Vec<R> = (0..range.len())
@@ -558,34 +605,49 @@ pub(crate) fn meet<T: Number, R: Send>(
     Ok(made.into_iter().flatten().collect())
 }
 
-impl<T: Number> Sums<T> {
-    /// What is wanted of every example of a chunk.
-    fn products(
+/// How Jacobians meet S: as `units` rows each, d of them or, for the trace, one long row of all d, whose
+/// product with as long rows of S is the trace.
+#[derive(Debug, Clone, Copy)]
+struct Sizes {
+    d: usize,
+    units: usize,
+    rows: usize,
+}
+
+impl Sizes {
+    /// Add products of written-out gradients with S.
+    fn add_written<T: Number>(
         &self,
-        layout: &[Arrays],
-        features: &Features<T>,
-        scratch: (&mut Vec<T>, &mut Vec<T>),
-        d: usize,
-        wanted: Wanted,
-    ) -> Vec<f64> {
-        // Maps that are still to be taken mix what different outputs have with one row of S.
-        let mapped = |map: &Map| map.as_ref().is_none_or(|(_, map)| map.is_none());
-        let mixed = !features.maps.iter().all(mapped);
-        let traced = wanted == Wanted::Traces;
-        if traced && !mixed {
-            return self.against(layout, features, scratch, d, true);
-        }
-        let mut products = self.against(layout, features, scratch, d, false);
-        if mixed {
-            let mut own = vec![0.0; d * self.rows];
-            for (product, map) in products.chunks_exact_mut(d * self.rows).zip(&features.maps) {
-                if let Some((_, Some(map))) = map {
-                    product_ab((d, self.rows, d), map, product, &mut own);
-                    product.copy_from_slice(&own);
-                }
+        gradients: &[T],
+        sums: &[T],
+        scratch: &mut Vec<T>,
+        result: &mut [f64],
+    ) {
+        scratch.resize(result.len(), T::default());
+        let count = result.len() / self.rows.max(1);
+        let unit = gradients.len() / count.max(1);
+        product_abt((count, self.rows, unit), gradients, sums, scratch, Into::Replace);
+        result.iter_mut().zip(&*scratch).for_each(|(r, x)| *r += x.to_f64());
+    }
+}
+
+impl<T: Number> Sums<T> {
+    fn sizes(&self, d: usize, traced: bool) -> Sizes {
+        let (units, rows) = if traced { (1, self.rows / d) } else { (d, self.rows) };
+        Sizes { d, units, rows }
+    }
+
+    /// Products `[B, d, rows]` with Jacobians as they came, multiplied with their maps, and of those what
+    /// is wanted.
+    fn mixed(&self, mut products: Vec<f64>, maps: &[Map], d: usize, wanted: Wanted) -> Vec<f64> {
+        let mut own = vec![0.0; d * self.rows];
+        for (product, map) in products.chunks_exact_mut(d * self.rows).zip(maps) {
+            if let Some((_, Some(map))) = map {
+                product_ab((d, self.rows, d), map, product, &mut own);
+                product.copy_from_slice(&own);
             }
         }
-        if !traced {
+        if wanted == Wanted::All {
             return products;
         }
         let traces = |product: &[f64]| -> Vec<f64> {
@@ -594,43 +656,39 @@ impl<T: Number> Sums<T> {
         products.chunks_exact(d * self.rows).flat_map(traces).collect()
     }
 
-    /// J Sᵀ of every example of a chunk as it stands, `[B, d, rows]`, or the traces alone.
+    /// Add J Sᵀ of every example of a chunk as it stands.
     fn against(
         &self,
         layout: &[Arrays],
         features: &Features<T>,
         (share, mixed): (&mut Vec<T>, &mut Vec<T>),
-        d: usize,
-        traced: bool,
-    ) -> Vec<f64> {
-        // Taken together, d rows are one long row, whose product is the trace.
-        let (units, rows) = if traced { (1, self.rows / d) } else { (d, self.rows) };
-        let mut result = vec![0.0; features.count * units * rows];
+        sizes: Sizes,
+        result: &mut [f64],
+    ) {
+        let Sizes { d, units, .. } = sizes;
         for (arrays, sums) in layout.iter().zip(&self.arrays) {
             match arrays {
-                Arrays::Dense { array, len } => {
-                    mixed.resize(result.len(), T::default());
-                    let shape = (features.count * units, rows, d / units * len);
+                Arrays::Dense { array, .. } => {
                     let own = &features.arrays[*array];
-                    product_abt(shape, own, &sums[0], mixed, Into::Replace);
-                    result.iter_mut().zip(&*mixed).for_each(|(r, x)| *r += x.to_f64());
+                    if !own.is_empty() {
+                        sizes.add_written(own, &sums[0], mixed, result);
+                    }
                 }
                 Arrays::Factored { groups, positions, input, cotangent, .. } => {
                     let shape = (*positions, *input, *cotangent);
                     for ([a, delta], sums) in groups.iter().zip(sums) {
                         let own = (&features.arrays[*a][..], &features.arrays[*delta][..]);
                         let sizes = (features.count, units, d / units);
-                        self.factored(sums, own, shape, sizes, (share, mixed), &mut result);
+                        self.factored(sums, own, shape, sizes, (share, mixed), result);
                     }
                 }
                 Arrays::Rows { index, array, positions, width } => {
                     let own = (&features.indices[*index][..], &features.arrays[*array][..]);
                     let sizes = (features.count, d, *positions, *width);
-                    self.table(&sums[0], own, sizes, traced, &mut result);
+                    self.table(&sums[0], own, sizes, units == 1 && d > 1, result);
                 }
             }
         }
-        result
     }
 
     /// Σ_t δ_tᵀ S a_t for every example, unit of `together` outputs, and as many rows, as many at a

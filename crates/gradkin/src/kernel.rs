@@ -320,6 +320,7 @@ impl<'a> Similarity<'a> {
             positions_first: settings.reduction == Reduction::Trace,
             keep_own: false,
             maps_beside: false,
+            passes_written: false,
         })
     }
 

@@ -10,8 +10,8 @@ use super::{Build, Forward, Inputs, Operator, Reverse, Setup, required};
 use crate::error::{OpResult, fail};
 use crate::factor::{Factor, FactorShape, Order};
 use crate::tensor::{
-    Axis, Fold, FoldedProduct, Padding, Unfold, UnfoldedProduct, Window, checked_count, countable,
-    lead_shape, matmul, shared_product, sum_axes, sum_of_products,
+    Axis, Fold, FoldedProduct, Padding, Unfold, UnfoldedProduct, WeightGradient, Window,
+    checked_count, countable, lead_shape, matmul, shared_product, sum_axes, sum_of_products,
 };
 
 pub(super) const OPERATORS: &[(&str, Build)] = &[
@@ -42,6 +42,7 @@ struct Convolution {
     in_channels: usize,
     out_shape: Vec<usize>,
     bias: bool,
+    gradient: WeightGradient,
 }
 
 impl Convolution {
@@ -96,6 +97,7 @@ impl Convolution {
         countable(&[x[0], groups, rows, window.out_count()])?;
         let (images, in_channels) = (x[0], x[1]);
         Ok(Box::new(Self {
+            gradient: WeightGradient::new(window.clone()),
             direction,
             window,
             images,
@@ -346,6 +348,19 @@ impl Operator for Convolution {
         let input = self.gather(&input, (batch, 1))?.squeeze(1)?;
         let cotangent = self.gather(&delta, (batch, width))?;
         Ok(Factor::Outer { input, cotangent, order })
+    }
+
+    fn gradient(&self, operand: usize, sweep: &Reverse) -> OpResult<Factor> {
+        let (batch, width) = (sweep.batch, sweep.width);
+        let x = sweep.input(0)?;
+        let by_image = self.direction == Direction::Forward && self.groups == 1;
+        if !by_image || self.images != 1 || x.dims()[0] != batch {
+            return Ok(Factor::Dense(self.factor(operand, sweep)?.to_dense()?));
+        }
+        let x = x.contiguous()?.reshape((batch, self.in_channels, self.window.in_count()))?;
+        let shape = (batch, width, self.channels, self.positions());
+        let delta = sweep.cotangent()?.contiguous()?.reshape(shape)?;
+        Ok(Factor::Dense(self.gradient.apply(&x, &delta)?))
     }
 }
 

@@ -96,6 +96,11 @@ pub(crate) trait Operator: Debug + Send + Sync {
         fail!("input {operand} has no factor")
     }
 
+    /// The same gradient written out, for those who would write it out themselves.
+    fn gradient(&self, operand: usize, sweep: &Reverse) -> OpResult<Factor> {
+        Ok(Factor::Dense(self.factor(operand, sweep)?.to_dense()?))
+    }
+
     /// Whether outputs are a linear function of the float inputs, all of them together.
     fn is_linear(&self) -> bool {
         self.moves_entries()

@@ -10,6 +10,7 @@ mod index;
 mod limit;
 mod product;
 mod unfold;
+mod weight_gradient;
 mod window;
 
 pub(crate) use convolve::{FoldedProduct, UnfoldedProduct};
@@ -18,6 +19,7 @@ pub(crate) use limit::{checked_count, countable, within};
 pub use product::product;
 pub(crate) use product::{shared_product, sum_of_products, sum_rows};
 pub(crate) use unfold::{Fold, Unfold};
+pub(crate) use weight_gradient::WeightGradient;
 pub(crate) use window::{Axis, Padding, Window, sizes as window_sizes};
 
 use candle_core::Tensor;

@@ -116,7 +116,7 @@ fn runs(window: &Window) -> Vec<Run> {
         }
         let first = covered.start * last.stride + k_last * last.dilation - last.before;
         for row in 0..out_count / last.out.max(1) {
-            if let Some(plane_row) = outer_position(outer, k / last.kernel, row) {
+            if let Some(plane_row) = position_in_plane(outer, k / last.kernel, row) {
                 list.push(Run {
                     column: k * out_count + row * last.out + covered.start,
                     plane: plane_row * last.size + first,
@@ -128,8 +128,8 @@ fn runs(window: &Window) -> Vec<Run> {
     list
 }
 
-/// The row of the plane under kernel row `k` at output row `o`, over all axes but the last.
-fn outer_position(axes: &[super::Axis], mut k: usize, mut o: usize) -> Option<usize> {
+/// Where in the plane of these axes element `k` of window `o` lies, if it is not padding.
+pub(super) fn position_in_plane(axes: &[super::Axis], mut k: usize, mut o: usize) -> Option<usize> {
     let mut row = 0;
     let mut scale = 1;
     for axis in axes.iter().rev() {
