@@ -9,7 +9,7 @@ use crate::deferred::{Deferred, Part};
 use crate::error::{Error, Result};
 use crate::features::{Arrays, Features, Recipe, Side};
 use crate::kernel::{Tile, readable};
-use crate::number::Number;
+use crate::number::{Number, mirror};
 use crate::plan::SQUARE;
 use crate::products::Products;
 use crate::progress::Counter;
@@ -196,6 +196,9 @@ impl<T: Number> Job<'_, T> {
         same: bool,
     ) -> Result<()> {
         let outputs = self.recipe.width();
+        if same && i == j {
+            mirror(&mut values, i.len() * self.products().rows());
+        }
         let mut each = 1;
         if self.recipe.reduction != Reduction::Trace {
             values = pair_major(&values, i.len(), j.len(), outputs);

@@ -10,7 +10,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use crate::features::{Arrays, Features};
-use crate::number::{Into, Number, product_abt, product_atb};
+use crate::number::{Into, Number, product_aat, product_abt, product_atb};
 
 /// Pairs of a square in the making: examples of the left and of the right block, and each product.
 pub(crate) struct Part<T> {
@@ -67,7 +67,8 @@ impl Deferred {
     }
 
     /// Add the products of examples `i` of `left` and `j` of `right` to the parts that these are cut
-    /// into, `same` where both are the same examples of one block. Slices take about `room` numbers.
+    /// into, `same` where both are the same examples of one block; of parts on the diagonal then only the
+    /// lower triangle. Slices take about `room` numbers.
     /// After each, `done` hears which share of all is done.
     pub(crate) fn add<T: Number, E: Send>(
         &self,
@@ -98,8 +99,12 @@ impl Deferred {
                     let (ni, nj) = (part.rows.len(), part.columns.len());
                     let a = &of_left[(part.rows.start - i.start) * each..][..ni * each];
                     let b = &other[(part.columns.start - j.start) * each..][..nj * each];
-                    let shape = (ni * self.rows, nj * self.rows, len);
-                    product_abt(shape, a, b, &mut part.values, Into::Add);
+                    let (m, n) = (ni * self.rows, nj * self.rows);
+                    if same && part.rows == part.columns {
+                        product_aat((m, len), a, &mut part.values, Into::Add);
+                    } else {
+                        product_abt((m, n, len), a, b, &mut part.values, Into::Add);
+                    }
                 });
                 finished += len;
                 done(finished as f64 / whole as f64)?;

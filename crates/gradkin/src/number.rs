@@ -44,6 +44,41 @@ pub(crate) fn product_abt<T: Number>(
     matmul(c, accum, a, b.transpose(), T::from_f64(1.0), Par::Seq);
 }
 
+/// The lower triangle of `c (+)= a · aᵀ` for row-major a `[n, k]`, c `[n, n]`, on the calling thread. What
+/// stands above the diagonal afterwards is of no meaning until [`mirror`] has been called.
+pub(crate) fn product_aat<T: Number>((n, k): (usize, usize), a: &[T], c: &mut [T], into: Into) {
+    let a = MatRef::from_row_major_slice(a, n, k);
+    let c = MatMut::from_row_major_slice_mut(c, n, n);
+    let accum = match into {
+        Into::Replace => Accum::Replace,
+        Into::Add => Accum::Add,
+    };
+    add_lower(a, c, accum);
+}
+
+/// Halves down to squares that a product is efficient for.
+fn add_lower<T: Number>(a: MatRef<T>, c: MatMut<T>, accum: Accum) {
+    const SMALL: usize = 48;
+    let n = a.nrows();
+    if n <= SMALL {
+        return matmul(c, accum, a, a.transpose(), T::from_f64(1.0), Par::Seq);
+    }
+    let (top, bottom) = a.split_at_row(n / 2);
+    let (first, _, below, last) = c.split_at_mut(n / 2, n / 2);
+    add_lower(top, first, accum);
+    matmul(below, accum, bottom, top.transpose(), T::from_f64(1.0), Par::Seq);
+    add_lower(bottom, last, accum);
+}
+
+/// Copies what stands below the diagonal of `[n, n]` above it.
+pub(crate) fn mirror<T: Number>(c: &mut [T], n: usize) {
+    for row in 1..n {
+        for column in 0..row {
+            c[column * n + row] = c[row * n + column];
+        }
+    }
+}
+
 /// `c = a · b` for row-major a `[m, k]`, b `[k, n]`, c `[m, n]`, on the calling thread.
 pub(crate) fn product_ab<T: Number>(
     (m, n, k): (usize, usize, usize),
@@ -83,4 +118,22 @@ pub(crate) fn product_atb<T: Number>(
     let b = MatRef::from_row_major_slice(b, k, n);
     let c = MatMut::from_row_major_slice_mut(c, m, n);
     matmul(c, Accum::Replace, a.transpose(), b, T::from_f64(1.0), Par::Seq);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_triangle_mirrored_is_the_whole_product() {
+        for n in [1, 47, 49, 130] {
+            let k = 7;
+            let a: Vec<f64> = (0..n * k).map(|i| (i as f64 * 0.7).sin()).collect();
+            let (mut ours, mut whole) = (vec![0.5; n * n], vec![0.5; n * n]);
+            product_aat((n, k), &a, &mut ours, Into::Add);
+            mirror(&mut ours, n);
+            product_abt((n, n, k), &a, &a, &mut whole, Into::Add);
+            assert!(ours.iter().zip(&whole).all(|(x, y)| (x - y).abs() < 1e-12), "{n}");
+        }
+    }
 }

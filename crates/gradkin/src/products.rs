@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::features::{Arrays, Features};
-use crate::number::{Into, Number, product_abt};
+use crate::number::{Into, Number, product_aat, product_abt};
 
 /// Entries of the intermediate products of the factored form that are held at once, so that they
 /// stay in the second-level cache.
@@ -24,7 +24,8 @@ impl Products<'_> {
         if self.trace { 1 } else { self.outputs }
     }
 
-    /// The tile of examples `i` of `left` and `j` of `right`: `[|i|·rows, |j|·rows]`.
+    /// The tile of examples `i` of `left` and `j` of `right`: `[|i|·rows, |j|·rows]`. Of the same examples
+    /// twice it holds the lower triangle only.
     pub(crate) fn tile<T: Number>(
         &self,
         left: &Features<T>,
@@ -33,6 +34,7 @@ impl Products<'_> {
         j: Range<usize>,
     ) -> Vec<T> {
         let mut out = vec![T::default(); i.len() * j.len() * self.rows() * self.rows()];
+        let symmetric = std::ptr::eq(left, right) && i == j;
         for arrays in self.layout {
             match arrays {
                 Arrays::Dense { array, len } => {
@@ -40,8 +42,12 @@ impl Products<'_> {
                     let width = self.outputs * len;
                     let a = &left.arrays[*array][i.start * width..i.end * width];
                     let b = &right.arrays[*array][j.start * width..j.end * width];
-                    let shape = (i.len() * self.rows(), j.len() * self.rows(), k);
-                    product_abt(shape, a, b, &mut out, Into::Add);
+                    let (m, n) = (i.len() * self.rows(), j.len() * self.rows());
+                    if symmetric {
+                        product_aat((m, k), a, &mut out, Into::Add);
+                    } else {
+                        product_abt((m, n, k), a, b, &mut out, Into::Add);
+                    }
                 }
                 // Written out for many tiles at once.
                 Arrays::Factored { deferred: true, .. } => {}

@@ -200,7 +200,7 @@ struct Room<T> {
     /// What the window covers, position by position; zero where that is padding.
     rows: Vec<T>,
     /// Σ_c |δ_c| of a channel by position.
-    sizes: Vec<T>,
+    magnitudes: Vec<T>,
     /// The positions where that is not zero.
     active: Vec<usize>,
     /// δ there, of a block of outputs.
@@ -216,7 +216,7 @@ impl<T: Lanes> Room<T> {
         Self {
             turned: zeros(rows.channels * window.in_count()),
             rows: zeros(positions * rows.stride),
-            sizes: zeros(positions),
+            magnitudes: zeros(positions),
             active: Vec::with_capacity(positions),
             compact: Vec::new(),
             sums: zeros(outputs * rows.stride),
@@ -239,17 +239,17 @@ impl<T: Lanes> Room<T> {
     /// The positions where a channel has anything for any output.
     #[inline(always)]
     fn find(&mut self, delta: &[T], channel: usize, r: usize) {
-        let positions = self.sizes.len();
-        self.sizes.fill(T::zero());
+        let positions = self.magnitudes.len();
+        self.magnitudes.fill(T::zero());
         for own in delta.chunks_exact(positions).skip(channel).step_by(r) {
-            for (size, value) in self.sizes.iter_mut().zip(own) {
+            for (size, value) in self.magnitudes.iter_mut().zip(own) {
                 *size += if *value < T::zero() { T::zero() - *value } else { *value };
             }
         }
         // Written whether it stays or not: nothing tells which, and guessing costs more.
         self.active.resize(positions, 0);
         let mut count = 0;
-        for (at, size) in self.sizes.iter().enumerate() {
+        for (at, size) in self.magnitudes.iter().enumerate() {
             self.active[count] = at;
             count += usize::from(*size != T::zero());
         }
@@ -311,7 +311,7 @@ fn block<T: Lanes, S: Simd, const D: usize, const V: usize>(
     delta: &[T],
     (first, channel, r, len): (usize, usize, usize, usize),
 ) -> usize {
-    let positions = room.sizes.len();
+    let positions = room.magnitudes.len();
     let own: [&[T]; D] =
         std::array::from_fn(|c| &delta[((first + c) * r + channel) * positions..][..positions]);
     room.compact.clear();
