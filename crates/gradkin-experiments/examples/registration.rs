@@ -1,4 +1,4 @@
-//! Runs the registration experiment: `registration FOLDER [quick] [NAME=NUMBER…]`; data are looked for in
+//! Runs the registration experiment: `registration FOLDER [quick] [truth] [alone] [NAME=NUMBER…]`; data are looked for in
 //! `$GRADKIN_SHARED`, or in `shared` beside the checkout.
 
 use std::error::Error;
@@ -24,13 +24,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let named = std::env::var_os("GRADKIN_SHARED").map(PathBuf::from);
     let setup = Setup {
         quick: arguments.iter().any(|argument| argument == "quick"),
-        threads: 1,
+        threads: number_of(&arguments, "threads").map_or(1, |n| n as usize),
         shared: shared_folder(named, &std::env::current_dir()?),
         ..Setup::new(folder, &watch)
     };
-    let number = |name: &str| -> Option<f64> {
-        arguments.iter().find_map(|text| text.strip_prefix(name)?.strip_prefix('=')?.parse().ok())
-    };
+    let number = |name: &str| number_of(&arguments, name);
     let mut settings = if setup.quick { Settings::quick() } else { Settings::full() };
     settings.rate = number("rate").unwrap_or(settings.rate);
     settings.later_rate = number("later_rate").unwrap_or(settings.later_rate);
@@ -39,6 +37,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     settings.held_out_scenes = count("held_out", settings.held_out_scenes);
     settings.patches = count("patches", settings.patches);
     settings.passes = count("passes", settings.passes);
+    settings.own = number("own").or(settings.own);
+    if arguments.iter().any(|argument| argument == "alone") {
+        settings.own = None;
+    }
+    settings.from_truth = arguments.iter().any(|argument| argument == "truth");
     let noise = number("noise").unwrap_or(1.0);
     settings.noise.group_deviation *= noise;
     settings.noise.building_deviation *= noise;
@@ -58,4 +61,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         writeln!(std::io::stdout(), "{line}")?;
     }
     Ok(())
+}
+
+/// The number of an argument `NAME=NUMBER`.
+fn number_of(arguments: &[String], name: &str) -> Option<f64> {
+    arguments.iter().find_map(|text| text.strip_prefix(name)?.strip_prefix('=')?.parse().ok())
 }

@@ -91,7 +91,13 @@ pub(super) fn align(
         let moved = off.iter().zip(found).zip(from);
         let moved: Vec<Shift> =
             moved.map(|((off, found), from)| *off + found.unwrap_or_default() - *from).collect();
-        let moved = drawn_together(scene, &moved, &settings.noise);
+        let moved = match settings.own {
+            Some(weight) => {
+                let (pairs, size) = ((&outlines[..], &moved[..]), [height, width]);
+                drawn_together(pairs, size, &settings.noise, weight)
+            }
+            None => moved,
+        };
         off = from.iter().zip(moved).map(|(from, moved)| *from + moved).collect();
         after.push(off.clone());
     }

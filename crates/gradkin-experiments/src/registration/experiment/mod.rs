@@ -24,6 +24,7 @@ use self::labelled::Labelled;
 use self::neighbourhood::Foretold;
 use self::outcome::{Standing, median};
 pub use self::settings::Settings;
+use crate::registration::Shift;
 use crate::{Error, Report, Setup, Summary};
 
 /// Train a network with labels that are out of line, correct them with it, train again, and see how far
@@ -46,6 +47,9 @@ pub fn run_with(setup: &Setup, settings: &Settings) -> Result<Summary, Error> {
     let mut standings = vec![Standing::of("as given".to_owned(), &training, &held_out, Vec::new())];
     let mut curves = Vec::new();
     let mut model = network::draw(settings.widths, settings.patch_side, setup.seed)?;
+    if settings.from_truth {
+        training.iter_mut().for_each(|scene| scene.labels.fill(Shift::default()));
+    }
     let mut first = None;
     for round in 0..settings.steps.len() {
         curves.push(rounds::train(&mut model, &training, settings, round, setup)?);
@@ -84,9 +88,15 @@ fn introduce(report: &mut Report, setup: &Setup, settings: &Settings) {
          displacement of a grid of 5 × 5, two pixels apart; averaged over a window, the products are \
          votes, to which a U-shaped decoder adds its opinion, and the answer is the mean displacement \
          under the softmax of both. The encoders' first layers begin as filters for edges. A building \
-         is moved by the mean of the answers over its area, drawn half way towards the median of the \
-         displacements of its neighbours, for the noise of labels is known to be mostly in common.",
+         is moved by the mean of the answers over its area.",
     );
+    if settings.own.is_some() {
+        report.text(
+            "For the noise of labels is known to be mostly in common, what is found of a building is \
+             drawn towards the median of its neighbours, the more the less of it is in the picture, and \
+             never further from that than two deviations of the noise of single buildings.",
+        );
+    }
     report.setting("seed", setup.seed);
     report.setting("threads", setup.threads);
     report.setting("scenes learned from", settings.training_scenes);
@@ -108,6 +118,10 @@ fn introduce(report: &mut Report, setup: &Setup, settings: &Settings) {
         ),
     );
     report.setting("looks at each outline", settings.passes);
+    report.setting("weight of a building's own displacement beside its neighbours'", {
+        settings.own.map_or("alone".to_owned(), |weight| weight.to_string())
+    });
+    report.setting("learned from the truth", settings.from_truth);
     for (name, kind) in [("noise of labels", settings.noise), ("outlines off", settings.start)] {
         report.setting(
             name,

@@ -3,37 +3,57 @@
 
 use geo::Centroid;
 
-use crate::registration::{Coord, Misalignment, Scene, Shift};
+use crate::registration::coverage::Coverage;
+use crate::registration::{Coord, Misalignment, Polygon, Shift};
 
-/// How far a building's own displacement counts against that of its neighbourhood: its own holds noise of
-/// its label, and an error of the network, that the neighbourhood's has not. A guess, not tuned.
-const OWN: f64 = 0.5;
 /// Noise of single buildings is taken to be no larger than so many deviations.
 const LARGEST: f64 = 2.0;
+/// A building of which so many pixels are in the picture counts half of one that is seen well: of a corner
+/// at the border the network sees too little. About a shed; a guess, not tuned.
+const HALF_SEEN: f64 = 64.0;
 
-/// Displacements of a scene's buildings, each drawn towards the median of those around it.
-pub(super) fn drawn_together(scene: &Scene, shifts: &[Shift], noise: &Misalignment) -> Vec<Shift> {
-    let centres: Vec<Coord<f64>> = (scene.buildings.iter())
-        .map(|building| building.polygon.centroid().map_or(Coord::default(), |centre| centre.0))
+/// Displacements of outlines in a picture of `height` and `width`, each drawn towards the median of those
+/// around it: its own, which counts for at most `weight`, holds noise of its label, and an error of the
+/// network, that the neighbourhood's has not.
+pub(super) fn drawn_together(
+    (outlines, shifts): (&[Polygon<f64>], &[Shift]),
+    [height, width]: [usize; 2],
+    noise: &Misalignment,
+    weight: f64,
+) -> Vec<Shift> {
+    let centres: Vec<Coord<f64>> = (outlines.iter())
+        .map(|outline| outline.centroid().map_or(Coord::default(), |centre| centre.0))
         .collect();
+    let seen: Vec<f64> = outlines.iter().map(|outline| seen(outline, height, width)).collect();
     let near = |one: Coord<f64>, other: Coord<f64>| {
         // Over half of the length that it changes over, noise hardly changes.
         let (off, reach) = (other - one, noise.length / 2.0);
         (-(off.x * off.x + off.y * off.y) / (2.0 * reach * reach)).exp()
     };
     let largest = LARGEST * noise.building_deviation;
-    let drawn = |own: f64, around: f64| around + OWN * (own - around).min(largest).max(-largest);
-    let pairs = shifts.iter().zip(&centres);
+    let pairs = shifts.iter().zip(&centres).zip(&seen);
     pairs
-        .map(|(own, centre)| {
-            let weights = centres.iter().map(|other| near(*centre, *other));
+        .map(|((own, centre), own_seen)| {
+            let others = centres.iter().zip(&seen);
+            let weights = others.map(|(other, seen)| near(*centre, *other) * seen);
             let weighted: Vec<(Shift, f64)> = shifts.iter().copied().zip(weights).collect();
-            let around = |axis: fn(&Shift) -> f64| {
-                median(weighted.iter().map(|(shift, weight)| (axis(shift), *weight)).collect())
+            let drawn = |axis: fn(&Shift) -> f64| {
+                let around =
+                    median(weighted.iter().map(|(shift, weight)| (axis(shift), *weight)).collect());
+                around + weight * own_seen * (axis(own) - around).clamp(-largest, largest)
             };
-            Shift { x: drawn(own.x, around(|s| s.x)), y: drawn(own.y, around(|s| s.y)) }
+            Shift { x: drawn(|shift| shift.x), y: drawn(|shift| shift.y) }
         })
         .collect()
+}
+
+/// How well a picture shows an outline, from 0 to 1.
+fn seen(outline: &Polygon<f64>, height: usize, width: usize) -> f64 {
+    let mut area = 0.0;
+    if let Some(coverage) = Coverage::of(outline) {
+        coverage.on(width, height, |_, share| area += f64::from(share));
+    }
+    area / (area + HALF_SEEN)
 }
 
 /// The weighted median; midway where two values share it.
@@ -55,32 +75,39 @@ fn median(mut values: Vec<(f64, f64)>) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registration::{Building, Raster, coverage::polygon};
+    use crate::registration::coverage::polygon;
 
-    fn row(count: usize) -> Scene {
+    /// Houses side by side, 36 pixels each.
+    fn row(count: usize) -> Vec<Polygon<f64>> {
         let house = |x: f64| polygon([(x, 0.0), (x + 6.0, 0.0), (x + 6.0, 6.0), (x, 6.0)]);
-        let building = |id| Building { id, group: 0, polygon: house(8.0 * id as f64) };
-        Scene {
-            image: Raster::zeros(1, 8, 8 * count),
-            metres_per_pixel: 0.4,
-            buildings: (0..count).map(building).collect(),
-        }
+        (0..count).map(|i| house(8.0 * i as f64)).collect()
     }
+
+    const WELL_SEEN: f64 = 36.0 / (36.0 + HALF_SEEN);
 
     #[test]
     fn one_that_strays_is_drawn_to_its_neighbours_and_moves_none_of_them() {
         let noise = Misalignment { building_deviation: 0.5, ..Misalignment::default() };
         let mut shifts = vec![Shift { x: 1.0, y: -2.0 }; 5];
         shifts[2] = Shift { x: 9.0, y: -2.0 };
-        let drawn = drawn_together(&row(5), &shifts, &noise);
-        assert_eq!(drawn[2], Shift { x: 1.5, y: -2.0 });
+        let drawn = drawn_together((&row(5), &shifts), [8, 40], &noise, 0.5);
+        assert!((drawn[2].x - (1.0 + 0.5 * WELL_SEEN)).abs() < 1e-6 && drawn[2].y == -2.0);
         assert_eq!((drawn[0], drawn[4]), (shifts[0], shifts[4]));
+    }
+
+    #[test]
+    fn one_out_of_sight_goes_where_its_neighbours_go() {
+        let mut shifts = vec![Shift { x: 1.0, y: -2.0 }; 5];
+        shifts[4] = Shift { x: 3.0, y: 0.0 };
+        let drawn = drawn_together((&row(5), &shifts), [8, 30], &Misalignment::default(), 1.0);
+        assert_eq!(drawn, vec![shifts[0]; 5]);
     }
 
     #[test]
     fn one_alone_stays_where_it_is() {
         let shifts = [Shift { x: 3.0, y: 0.5 }];
-        assert_eq!(drawn_together(&row(1), &shifts, &Misalignment::default()), shifts);
+        let noise = Misalignment::default();
+        assert_eq!(drawn_together((&row(1), &shifts), [8, 8], &noise, 0.5), shifts);
     }
 
     #[test]

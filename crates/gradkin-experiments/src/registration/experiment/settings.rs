@@ -31,6 +31,11 @@ pub struct Settings {
     pub start: Misalignment,
     /// Outlines as the network sees them.
     pub style: OutlineStyle,
+    /// Whether displacements of neighbouring buildings are drawn together, and how far a building's own
+    /// counts then against that of its neighbourhood.
+    pub own: Option<f64>,
+    /// A control: the network learns from the truth in place of the labels.
+    pub from_truth: bool,
     /// How often the network looks at an outline, each time where it has put it.
     pub passes: usize,
     /// Patches that similarities are computed between, no two of one scene.
@@ -41,15 +46,15 @@ impl Settings {
     /// The experiment as it is reported.
     pub fn full() -> Self {
         Self {
-            widths: [8, 16, 24],
+            widths: [16, 32, 48],
             training_scenes: 300,
             held_out_scenes: 60,
             scene_side: 160,
             patch_side: 64,
-            steps: vec![3000, 800],
+            steps: vec![9000, 3000],
             batch_scenes: 8,
             batch_patches: 1,
-            rate: 4e-3,
+            rate: 3e-3,
             later_rate: 2e-3,
             noise: Misalignment::default(),
             start: Misalignment {
@@ -59,6 +64,8 @@ impl Settings {
                 limit: 4.0,
             },
             style: OutlineStyle::default(),
+            own: Some(0.8),
+            from_truth: false,
             passes: 3,
             patches: 150,
         }
