@@ -244,7 +244,8 @@ fn compare(report: &mut Report, standings: &[Standing]) {
             "The aim of a quarter is missed. Labels that the network learned from end {learned:.2} px \
              off, those held out {after:.2} px: {}.",
             if (learned / after - 1.0).abs() < 0.2 {
-                "they are alike, so that more scenes alone would not help"
+                "they are alike: the network does not know the scenes by heart, and what is left is what \
+                 it does not see, and noise that its average has not taken off"
             } else {
                 "they differ, so that the scenes are too few for the network"
             }

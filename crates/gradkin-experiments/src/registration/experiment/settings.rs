@@ -47,11 +47,11 @@ impl Settings {
     pub fn full() -> Self {
         Self {
             widths: [16, 32, 48],
-            training_scenes: 300,
+            training_scenes: 1200,
             held_out_scenes: 60,
             scene_side: 160,
             patch_side: 64,
-            steps: vec![9000, 3000],
+            steps: vec![8000, 2000],
             batch_scenes: 8,
             batch_patches: 1,
             rate: 3e-3,
