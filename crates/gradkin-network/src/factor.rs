@@ -103,6 +103,11 @@ pub enum Factor {
 }
 
 impl Factor {
+    /// The same, written out.
+    pub(crate) fn written(&self) -> candle_core::Result<Self> {
+        Ok(Self::Dense(self.to_dense()?))
+    }
+
     /// The gradient written out: `[B, d, weights]`, weights in their stored order.
     pub fn to_dense(&self) -> candle_core::Result<Tensor> {
         match self {

@@ -49,7 +49,7 @@ pub use parameters::{Parameter, Uncounted};
 pub use point::Point;
 pub use second::{Ascent, Record};
 pub use sweep::{BatchStatistics, Collected, Component, Sink, Sweep};
-pub use tensor::product;
+pub use tensor::{multiply, product};
 pub use weights::WeightsReport;
 
 /// The tensor library whose [`Tensor`](candle_core::Tensor) appears in factors.

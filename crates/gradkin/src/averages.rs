@@ -143,7 +143,7 @@ impl Similarity<'_> {
         let counter = Counter::new(watch, Stage::Sweep, total);
         let budget = self.settings().memory;
         let keep = Keep::most::<T>(&recipe, (set, queries), budget);
-        recipe.passes_written = keep != Keep::Features;
+        recipe.passes_written = keep.passes_written();
         let sums = gather::<T>(&recipe, set, &columns, (budget, keep), &counter)?;
         let tolerance = tolerance(self.network().precision());
         let count = set.len() - sums.not_finite.len() - sums.rank_zero.len();

@@ -136,10 +136,10 @@ impl<T: Number> Job<'_, T> {
         let same_examples = same && i == j;
         let tiles = self.tiles(i.clone(), j.clone(), same);
         let pairs: usize = tiles.iter().map(|(i, j)| pairs(i, j, same)).sum();
-        let mut parts: Vec<Part<T>> = (tiles.into_par_iter())
+        let mut parts: Vec<Part> = (tiles.into_par_iter())
             .map(|(rows, columns)| {
-                let values = self.products().tile(left.0, rows.clone(), right.0, columns.clone());
-                Part { rows, columns, values }
+                let tile = self.products().tile(left.0, rows.clone(), right.0, columns.clone());
+                Part { rows, columns, values: tile.into_iter().map(T::to_f64).collect() }
             })
             .collect();
         let counted = std::cell::Cell::new(0);
@@ -152,13 +152,14 @@ impl<T: Number> Job<'_, T> {
         deferred.add(sides.0, sides.1, same_examples, room, &mut parts, &done)?;
         self.pairs.add((pairs - counted.get()) as u64)?;
         parts.into_par_iter().try_for_each(|part| {
-            self.finish(part.values, (left, part.rows), (right, part.columns), same)
+            let values = part.values.into_iter().map(T::from_f64).collect();
+            self.finish(values, (left, part.rows), (right, part.columns), same)
         })
     }
 
     /// A side of squares whose products take a fourth of what is left.
     fn square_side(&self) -> usize {
-        let pair = self.products().rows().pow(2) * size_of::<T>();
+        let pair = self.products().rows().pow(2) * size_of::<f64>();
         let most = (self.spare / 4 / pair) as f64;
         (most.sqrt() as usize).clamp(32, SQUARE)
     }

@@ -10,13 +10,17 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use crate::features::{Arrays, Features};
-use crate::number::{Into, Number, product_aat, product_abt, product_atb};
+use crate::number::{Into, Number, add_product_aat, product_abt, product_atb};
+
+/// Numbers of a gradient's row that a slice has at most: products of more lose digits in single precision,
+/// where slices are added up in double.
+const LONGEST: usize = 1 << 15;
 
 /// Pairs of a square in the making: examples of the left and of the right block, and each product.
-pub(crate) struct Part<T> {
+pub(crate) struct Part {
     pub(crate) rows: Range<usize>,
     pub(crate) columns: Range<usize>,
-    pub(crate) values: Vec<T>,
+    pub(crate) values: Vec<f64>,
 }
 
 /// One group of a component.
@@ -76,7 +80,7 @@ impl Deferred {
         (right, j): (&Features<T>, Range<usize>),
         same: bool,
         room: usize,
-        parts: &mut [Part<T>],
+        parts: &mut [Part],
         done: &dyn Fn(f64) -> Result<(), E>,
     ) -> Result<(), E> {
         let examples = i.len() + if same { 0 } else { j.len() };
@@ -85,7 +89,8 @@ impl Deferred {
         let (mut of_left, mut of_right) = (Vec::new(), Vec::new());
         for group in &self.groups {
             let row = examples * self.rows * group.input;
-            let height = (room / row.max(1)).clamp(1, group.width);
+            let height = (room / row.max(1)).min(LONGEST / group.input.max(1));
+            let height = height.clamp(1, group.width);
             for first in (0..group.width).step_by(height) {
                 let slice = first..(first + height).min(group.width);
                 self.write(group, left, i.clone(), &slice, &mut of_left);
@@ -95,16 +100,19 @@ impl Deferred {
                 let other = if same { &of_left } else { &of_right };
                 let len = slice.len() * group.input;
                 let each = self.rows * len;
-                parts.par_iter_mut().for_each(|part| {
+                parts.par_iter_mut().for_each_init(Vec::new, |share, part| {
                     let (ni, nj) = (part.rows.len(), part.columns.len());
                     let a = &of_left[(part.rows.start - i.start) * each..][..ni * each];
                     let b = &other[(part.columns.start - j.start) * each..][..nj * each];
                     let (m, n) = (ni * self.rows, nj * self.rows);
+                    share.resize(m * n, T::default());
                     if same && part.rows == part.columns {
-                        product_aat((m, len), a, &mut part.values, Into::Add);
+                        share.fill(T::default());
+                        add_product_aat((m, len), a, share);
                     } else {
-                        product_abt((m, n, len), a, b, &mut part.values, Into::Add);
+                        product_abt((m, n, len), a, b, share, Into::Replace);
                     }
+                    part.values.iter_mut().zip(&*share).for_each(|(sum, x)| *sum += x.to_f64());
                 });
                 finished += len;
                 done(finished as f64 / whole as f64)?;

@@ -76,7 +76,7 @@ impl Similarity<'_> {
         [set, others].into_iter().try_for_each(|set| check_labels(&recipe, set))?;
         let budget = self.settings().memory;
         let keep = Keep::most::<T>(&recipe, (set, queries), budget);
-        recipe.passes_written = keep != Keep::Features;
+        recipe.passes_written = keep.passes_written();
         // As many classes at a time as the budget holds sums for, each time with sweeps of their own.
         let held = blocks_that_fit(&recipe, budget).min(groups);
         let rounds = groups.div_ceil(held);

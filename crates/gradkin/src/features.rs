@@ -126,6 +126,11 @@ impl Recipe<'_> {
         (list, floats, indices)
     }
 
+    /// Whether what a component's arrays would hold is passed on instead.
+    fn passes_on(&self, arrays: &Arrays) -> bool {
+        self.passes_written && matches!(arrays, Arrays::Dense { .. })
+    }
+
     /// Numbers kept per example.
     pub(crate) fn numbers(&self) -> usize {
         let (_, floats, indices) = self.layout();
@@ -220,8 +225,7 @@ pub(crate) fn encode<T: Number>(
     features.resize(recipe, range.len());
     let targets = split(recipe, features, range.start, micro);
     targets.into_par_iter().try_for_each(|mut target| -> Result<()> {
-        let swept = sweep_into(recipe, examples, &layout, side, None, &mut target)?;
-        place_all(&swept, &layout, recipe, &mut target);
+        sweep_into(recipe, examples, &layout, side, None, &mut target)?;
         counter.add(target.count as u64)
     })
 }
@@ -243,11 +247,8 @@ pub(crate) fn encode_alone<T: Number>(
     for mut target in split(recipe, features, range.start, recipe.micro_batch()) {
         let known = maps.map(|maps| &maps[target.start..target.start + target.count]);
         let mut swept = sweep_into(recipe, examples, &layout, side, known, &mut target)?;
-        place_all(&swept, &layout, recipe, &mut target);
-        if recipe.passes_written {
-            let start = target.start - range.start;
-            swept.pass(recipe, &layout, start..start + target.count, take);
-        }
+        let start = target.start - range.start;
+        swept.pass(recipe, &layout, start..start + target.count, take);
     }
     Ok(())
 }
@@ -472,8 +473,8 @@ impl<T: Number> Swept<T> {
         take: &mut dyn FnMut(Written<T>),
     ) {
         let d = recipe.width();
-        let written = |arrays: &Arrays| matches!(arrays, Arrays::Dense { .. });
-        for component in (0..layout.len()).filter(|component| written(&layout[*component])) {
+        for component in (0..layout.len()).filter(|component| recipe.passes_on(&layout[*component]))
+        {
             let gradients = &mut self.raw[component].delta;
             let width = gradients.len() / self.count.max(1);
             for (own, map) in gradients.chunks_exact_mut(width.max(1)).zip(&self.maps) {
@@ -527,7 +528,7 @@ impl<T: Number> Swept<T> {
     }
 }
 
-/// Sweep a micro-batch and note what each example's state is.
+/// Sweep a micro-batch, note what each example's state is and lay down what is not passed on.
 fn sweep_into<T: Number>(
     recipe: &Recipe,
     examples: &dyn Examples,
@@ -542,6 +543,7 @@ fn sweep_into<T: Number>(
     for b in 0..target.count {
         (target.ranks[b], target.finite[b]) = swept.state(b);
     }
+    place_all(&swept, layout, recipe, target);
     Ok(swept)
 }
 
@@ -563,7 +565,7 @@ fn place_all<T: Number>(
             target.own[b * own.len()..(b + 1) * own.len()].copy_from_slice(&own);
         }
         for (component, arrays) in layout.iter().enumerate() {
-            if recipe.passes_written && matches!(arrays, Arrays::Dense { .. }) {
+            if recipe.passes_on(arrays) {
                 continue;
             }
             place(swept, component, arrays, b, recipe, target);

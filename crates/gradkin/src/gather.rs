@@ -89,6 +89,12 @@ impl Keep {
             None => Self::Nothing,
         }
     }
+
+    /// Whether written-out gradients may be passed on at once instead of laid down: nothing wants them
+    /// again.
+    pub(crate) fn passes_written(self) -> bool {
+        self != Self::Features
+    }
 }
 
 /// What a chunk of examples needs room for: its features, and products of them.
@@ -612,6 +618,8 @@ struct Sizes {
     d: usize,
     units: usize,
     rows: usize,
+    /// Whether it is for the trace, also where d is 1.
+    traced: bool,
 }
 
 impl Sizes {
@@ -634,7 +642,7 @@ impl Sizes {
 impl<T: Number> Sums<T> {
     fn sizes(&self, d: usize, traced: bool) -> Sizes {
         let (units, rows) = if traced { (1, self.rows / d) } else { (d, self.rows) };
-        Sizes { d, units, rows }
+        Sizes { d, units, rows, traced }
     }
 
     /// Products `[B, d, rows]` with Jacobians as they came, multiplied with their maps, and of those what
@@ -665,7 +673,7 @@ impl<T: Number> Sums<T> {
         sizes: Sizes,
         result: &mut [f64],
     ) {
-        let Sizes { d, units, .. } = sizes;
+        let Sizes { d, units, traced, .. } = sizes;
         for (arrays, sums) in layout.iter().zip(&self.arrays) {
             match arrays {
                 Arrays::Dense { array, .. } => {
@@ -685,7 +693,7 @@ impl<T: Number> Sums<T> {
                 Arrays::Rows { index, array, positions, width } => {
                     let own = (&features.indices[*index][..], &features.arrays[*array][..]);
                     let sizes = (features.count, d, *positions, *width);
-                    self.table(&sums[0], own, sizes, units == 1 && d > 1, result);
+                    self.table(&sums[0], own, sizes, traced, result);
                 }
             }
         }

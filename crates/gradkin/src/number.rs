@@ -1,8 +1,8 @@
 //! The two float types that kernels are computed in, and the few dense loops over them.
 
-use faer::linalg::matmul::matmul;
-use faer::{Accum, MatMut, MatRef, Par};
+use faer::{Accum, MatMut, MatRef};
 use gradkin_network::candle_core::{self, Tensor, WithDType};
+use gradkin_network::multiply;
 
 /// f32 or f64.
 pub(crate) trait Number:
@@ -41,33 +41,28 @@ pub(crate) fn product_abt<T: Number>(
         Into::Replace => Accum::Replace,
         Into::Add => Accum::Add,
     };
-    matmul(c, accum, a, b.transpose(), T::from_f64(1.0), Par::Seq);
+    multiply(c, accum, a, b.transpose(), T::from_f64(1.0));
 }
 
-/// The lower triangle of `c (+)= a · aᵀ` for row-major a `[n, k]`, c `[n, n]`, on the calling thread. What
+/// The lower triangle of `c += a · aᵀ` for row-major a `[n, k]`, c `[n, n]`, on the calling thread. What
 /// stands above the diagonal afterwards is of no meaning until [`mirror`] has been called.
-pub(crate) fn product_aat<T: Number>((n, k): (usize, usize), a: &[T], c: &mut [T], into: Into) {
+pub(crate) fn add_product_aat<T: Number>((n, k): (usize, usize), a: &[T], c: &mut [T]) {
     let a = MatRef::from_row_major_slice(a, n, k);
-    let c = MatMut::from_row_major_slice_mut(c, n, n);
-    let accum = match into {
-        Into::Replace => Accum::Replace,
-        Into::Add => Accum::Add,
-    };
-    add_lower(a, c, accum);
+    add_lower(a, MatMut::from_row_major_slice_mut(c, n, n));
 }
 
 /// Halves down to squares that a product is efficient for.
-fn add_lower<T: Number>(a: MatRef<T>, c: MatMut<T>, accum: Accum) {
+fn add_lower<T: Number>(a: MatRef<T>, c: MatMut<T>) {
     const SMALL: usize = 48;
     let n = a.nrows();
     if n <= SMALL {
-        return matmul(c, accum, a, a.transpose(), T::from_f64(1.0), Par::Seq);
+        return multiply(c, Accum::Add, a, a.transpose(), T::from_f64(1.0));
     }
     let (top, bottom) = a.split_at_row(n / 2);
     let (first, _, below, last) = c.split_at_mut(n / 2, n / 2);
-    add_lower(top, first, accum);
-    matmul(below, accum, bottom, top.transpose(), T::from_f64(1.0), Par::Seq);
-    add_lower(bottom, last, accum);
+    add_lower(top, first);
+    multiply(below, Accum::Add, bottom, top.transpose(), T::from_f64(1.0));
+    add_lower(bottom, last);
 }
 
 /// Copies what stands below the diagonal of `[n, n]` above it.
@@ -89,7 +84,7 @@ pub(crate) fn product_ab<T: Number>(
     let a = MatRef::from_row_major_slice(a, m, k);
     let b = MatRef::from_row_major_slice(b, k, n);
     let c = MatMut::from_row_major_slice_mut(c, m, n);
-    matmul(c, Accum::Replace, a, b, T::from_f64(1.0), Par::Seq);
+    multiply(c, Accum::Replace, a, b, T::from_f64(1.0));
 }
 
 /// `c += a · b` for row-major a `[m, k]` within rows of `stride` numbers, b `[k, n]`, c `[m, n]`, on the
@@ -103,7 +98,7 @@ pub(crate) fn add_product_ab<T: Number>(
     let a = MatRef::from_row_major_slice_with_stride(a, m, k, stride);
     let b = MatRef::from_row_major_slice(b, k, n);
     let c = MatMut::from_row_major_slice_mut(c, m, n);
-    matmul(c, Accum::Add, a, b, T::from_f64(1.0), Par::Seq);
+    multiply(c, Accum::Add, a, b, T::from_f64(1.0));
 }
 
 /// `c = aᵀ · b` for row-major a `[k, m]` within rows of `stride` numbers, b `[k, n]`, c `[m, n]`, on the
@@ -117,7 +112,7 @@ pub(crate) fn product_atb<T: Number>(
     let a = MatRef::from_row_major_slice_with_stride(a, k, m, stride);
     let b = MatRef::from_row_major_slice(b, k, n);
     let c = MatMut::from_row_major_slice_mut(c, m, n);
-    matmul(c, Accum::Replace, a.transpose(), b, T::from_f64(1.0), Par::Seq);
+    multiply(c, Accum::Replace, a.transpose(), b, T::from_f64(1.0));
 }
 
 #[cfg(test)]
@@ -130,7 +125,7 @@ mod tests {
             let k = 7;
             let a: Vec<f64> = (0..n * k).map(|i| (i as f64 * 0.7).sin()).collect();
             let (mut ours, mut whole) = (vec![0.5; n * n], vec![0.5; n * n]);
-            product_aat((n, k), &a, &mut ours, Into::Add);
+            add_product_aat((n, k), &a, &mut ours);
             mirror(&mut ours, n);
             product_abt((n, n, k), &a, &a, &mut whole, Into::Add);
             assert!(ours.iter().zip(&whole).all(|(x, y)| (x - y).abs() < 1e-12), "{n}");

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::features::{Arrays, Features};
-use crate::number::{Into, Number, product_aat, product_abt};
+use crate::number::{Into, Number, add_product_aat, product_abt};
 
 /// Entries of the intermediate products of the factored form that are held at once, so that they
 /// stay in the second-level cache.
@@ -44,7 +44,7 @@ impl Products<'_> {
                     let b = &right.arrays[*array][j.start * width..j.end * width];
                     let (m, n) = (i.len() * self.rows(), j.len() * self.rows());
                     if symmetric {
-                        product_aat((m, k), a, &mut out, Into::Add);
+                        add_product_aat((m, k), a, &mut out);
                     } else {
                         product_abt((m, n, k), a, b, &mut out, Into::Add);
                     }

@@ -355,7 +355,7 @@ impl Operator for Convolution {
         let x = sweep.input(0)?;
         let by_image = self.direction == Direction::Forward && self.groups == 1;
         if !by_image || self.images != 1 || x.dims()[0] != batch {
-            return Ok(Factor::Dense(self.factor(operand, sweep)?.to_dense()?));
+            return Ok(self.factor(operand, sweep)?.written()?);
         }
         let x = x.contiguous()?.reshape((batch, self.in_channels, self.window.in_count()))?;
         let shape = (batch, width, self.channels, self.positions());

@@ -98,7 +98,7 @@ pub(crate) trait Operator: Debug + Send + Sync {
 
     /// The same gradient written out, for those who would write it out themselves.
     fn gradient(&self, operand: usize, sweep: &Reverse) -> OpResult<Factor> {
-        Ok(Factor::Dense(self.factor(operand, sweep)?.to_dense()?))
+        Ok(self.factor(operand, sweep)?.written()?)
     }
 
     /// Whether outputs are a linear function of the float inputs, all of them together.

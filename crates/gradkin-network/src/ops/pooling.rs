@@ -147,6 +147,8 @@ impl Operator for MaxPool {
 #[derive(Debug)]
 struct AveragePool {
     geometry: Geometry,
+    /// Windows that are added up one after the other.
+    stages: Vec<Window>,
     /// One over the number of elements that count, per window.
     weights: Vec<f64>,
 }
@@ -170,7 +172,8 @@ impl AveragePool {
             weights =
                 weights.iter().flat_map(|w| (0..axis.out).map(move |o| w / counted(o))).collect();
         }
-        Ok(Box::new(Self { geometry, weights }))
+        let stages = geometry.window.by_axis();
+        Ok(Box::new(Self { geometry, stages, weights }))
     }
 
     fn weights(&self, like: &Tensor) -> OpResult<Tensor> {
@@ -182,10 +185,13 @@ impl AveragePool {
 impl Operator for AveragePool {
     fn forward(&self, inputs: &Inputs) -> OpResult<Forward> {
         let x = required(inputs, 0)?;
-        let columns = Unfold(self.geometry.window.clone()).apply(&self.geometry.planes(x)?)?;
-        let mut sum = columns.narrow(1, 0, 1)?.contiguous()?;
-        for k in 1..columns.dims()[1] {
-            sum = (sum + columns.narrow(1, k, 1)?)?;
+        let mut sum = self.geometry.planes(x)?;
+        for window in &self.stages {
+            let columns = Unfold(window.clone()).apply(&sum)?;
+            sum = columns.narrow(1, 0, 1)?.contiguous()?;
+            for k in 1..columns.dims()[1] {
+                sum = (sum + columns.narrow(1, k, 1)?)?;
+            }
         }
         let mean = sum.broadcast_mul(&self.weights(x)?)?;
         Ok(self.geometry.finish(&mean, x.dims()[0])?.into())
@@ -193,12 +199,15 @@ impl Operator for AveragePool {
 
     fn reverse(&self, sweep: &Reverse) -> OpResult<Vec<Option<Tensor>>> {
         let rows = sweep.batch * sweep.width;
-        let window = &self.geometry.window;
-        let shape = (rows * self.geometry.planes, 1, window.out_count());
+        let planes = rows * self.geometry.planes;
+        let shape = (planes, 1, self.geometry.window.out_count());
         let cotangent = sweep.cotangent()?.reshape(shape)?;
-        let share = cotangent.broadcast_mul(&self.weights(&cotangent)?)?;
-        let columns = share.broadcast_as((shape.0, window.kernel_count(), shape.2))?;
-        let back = Fold(window.clone()).apply(&columns)?;
+        let mut back = cotangent.broadcast_mul(&self.weights(&cotangent)?)?;
+        for window in self.stages.iter().rev() {
+            let (kernel, out) = (window.kernel_count(), window.out_count());
+            let columns = back.reshape((planes, 1, out))?.broadcast_as((planes, kernel, out))?;
+            back = Fold(window.clone()).apply(&columns)?;
+        }
         Ok(vec![Some(back.reshape(lead_shape(rows, sweep.shape(0)?))?)])
     }
 

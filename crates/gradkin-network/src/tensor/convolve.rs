@@ -4,9 +4,9 @@
 
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, WithDType};
-use faer::linalg::matmul::matmul;
-use faer::{Accum, MatMut, MatRef, Par};
+use faer::{Accum, MatMut, MatRef};
 
+use super::multiply;
 use super::product::{in_their_float, matrix, strided, sum_of_products};
 use super::unfold::{Folding, Unfold, Unfolding};
 use super::window::Window;
@@ -98,7 +98,7 @@ impl UnfoldedProduct {
             unfolding.write(x, &mut columns);
             let columns = MatRef::from_row_major_slice(&columns, rows, positions);
             let out = MatMut::from_row_major_slice_mut(out, r, positions);
-            matmul(out, Accum::Replace, w, columns, one(), Par::Seq);
+            multiply(out, Accum::Replace, w, columns, one());
         }
         out
     }
@@ -162,7 +162,7 @@ impl FoldedProduct {
         for (y, out) in y.chunks_exact(r * positions).zip(out.chunks_exact_mut(image)) {
             let y = MatRef::from_row_major_slice(y, r, positions);
             let target = MatMut::from_row_major_slice_mut(&mut columns, rows, positions);
-            matmul(target, Accum::Replace, w, y, one(), Par::Seq);
+            multiply(target, Accum::Replace, w, y, one());
             folding.add(&columns, out);
         }
         out

@@ -8,6 +8,7 @@
 mod convolve;
 mod index;
 mod limit;
+mod multiply;
 mod product;
 mod unfold;
 mod weight_gradient;
@@ -16,6 +17,7 @@ mod window;
 pub(crate) use convolve::{FoldedProduct, UnfoldedProduct};
 pub(crate) use index::{add_rows, max_windows, spread_max};
 pub(crate) use limit::{checked_count, countable, within};
+pub use multiply::multiply;
 pub use product::product;
 pub(crate) use product::{shared_product, sum_of_products, sum_rows};
 pub(crate) use unfold::{Fold, Unfold};

@@ -5,8 +5,9 @@
 
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, WithDType};
-use faer::linalg::matmul::matmul;
-use faer::{Accum, MatMut, MatRef, Par};
+use faer::{Accum, MatMut, MatRef};
+
+use super::multiply;
 
 /// `a · b` over the last two axes, on the calling thread; the axes before them must be equal.
 ///
@@ -75,7 +76,7 @@ impl CustomOp2 for Product {
         }
         let mut shape = d1.to_vec();
         shape[rank - 1] = d2[rank - 1];
-        let storage = in_their_float!(s1, s2, |a, b| multiply(a, l1, b, l2));
+        let storage = in_their_float!(s1, s2, |a, b| products(a, l1, b, l2));
         Ok((storage, shape.into()))
     }
 
@@ -121,7 +122,7 @@ impl CustomOp2 for SharedProduct {
             candle_core::bail!("shapes {:?} and {:?} do not multiply", l1.shape(), l2.shape());
         }
         let repeated = l1.broadcast_as((lead, r, c))?;
-        let storage = in_their_float!(s1, s2, |a, b| multiply(a, &repeated, b, l2));
+        let storage = in_their_float!(s1, s2, |a, b| products(a, &repeated, b, l2));
         Ok((storage, (lead, r, n).into()))
     }
 
@@ -199,12 +200,12 @@ fn accumulate<T: WithDType + faer::traits::ComplexField>(
         let group = index % groups;
         let target = &mut out[group * p * q..(group + 1) * p * q];
         let target = MatMut::from_row_major_slice_mut(target, p, q);
-        matmul(target, Accum::Add, left.transpose(), right, one, Par::Seq);
+        multiply(target, Accum::Add, left.transpose(), right, one);
     }
     out
 }
 
-fn multiply<T: WithDType + faer::traits::ComplexField>(
+fn products<T: WithDType + faer::traits::ComplexField>(
     a: &[T],
     la: &Layout,
     b: &[T],
@@ -224,7 +225,7 @@ fn multiply<T: WithDType + faer::traits::ComplexField>(
         let left = matrix(a, la, index, outer);
         let right = matrix(b, lb, index, outer);
         let target = MatMut::from_row_major_slice_mut(target, m, n);
-        matmul(target, Accum::Replace, left, right, one, Par::Seq);
+        multiply(target, Accum::Replace, left, right, one);
     }
     out
 }

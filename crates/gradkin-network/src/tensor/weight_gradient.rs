@@ -9,10 +9,10 @@ use std::sync::{Mutex, OnceLock};
 
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, WithDType};
-use faer::linalg::matmul::matmul;
-use faer::{Accum, MatMut, MatRef, Par};
+use faer::{Accum, MatMut, MatRef};
 use pulp::Simd;
 
+use super::multiply;
 use super::product::in_their_float;
 use super::unfold::{Unfolding, position_in_plane};
 use super::window::Window;
@@ -145,7 +145,7 @@ fn gradients<T: Lanes>(
         let delta = MatRef::from_row_major_slice(delta, each, positions);
         let out = MatMut::from_row_major_slice_mut(out, each, len);
         let one = <T as WithDType>::from_f64(1.0);
-        matmul(out, Accum::Replace, delta, columns.transpose(), one, Par::Seq);
+        multiply(out, Accum::Replace, delta, columns.transpose(), one);
     }
     sparse.into_iter().for_each(|room| kept.put(room));
     out

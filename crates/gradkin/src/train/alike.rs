@@ -7,10 +7,10 @@
 
 use std::collections::BTreeMap;
 
-use faer::linalg::matmul::matmul;
-use faer::{Accum, MatMut, MatRef, Par};
+use faer::{Accum, MatMut, MatRef};
 use gradkin_network::Factor;
 use gradkin_network::candle_core::{DType, Device, Layout, Storage, Tensor, WithDType};
+use gradkin_network::multiply;
 
 use crate::error::Result;
 use crate::number::Number;
@@ -368,7 +368,7 @@ impl<'a, T: Number> Part<'a, T> {
                         let sum = MatRef::from_row_major_slice(sum, q, p);
                         let target = MatMut::from_row_major_slice_mut(&mut moved, positions, q);
                         let a = a.matrix(&[*row, part]);
-                        matmul(target, Accum::Replace, a, sum.transpose(), one(), Par::Seq);
+                        multiply(target, Accum::Replace, a, sum.transpose(), one());
                         let d = delta.matrix(&[*row, output, part]);
                         for t in 0..positions {
                             for k in 0..q {
@@ -417,7 +417,7 @@ impl<'a, T: Number> Part<'a, T> {
                         let own = MatRef::from_row_major_slice(&own, side, q);
                         let mut found = vec![T::zero(); side * q];
                         let target = MatMut::from_row_major_slice_mut(&mut found, side, q);
-                        matmul(target, Accum::Replace, moved, own, one(), Par::Seq);
+                        multiply(target, Accum::Replace, moved, own, one());
                         for (row, found) in group.iter().zip(found.chunks_exact(positions * q)) {
                             let at = (row * outputs + output) * positions * q;
                             by[at..at + positions * q].copy_from_slice(found);
@@ -465,10 +465,10 @@ impl<'a, T: Number> Part<'a, T> {
                             let moved = MatRef::from_row_major_slice(moved, q, p);
                             let d = delta.matrix(&[*row, output, part]);
                             let target = by_input.at(row * blocks + part);
-                            matmul(target, Accum::Add, d, moved, one(), Par::Seq);
+                            multiply(target, Accum::Add, d, moved, one());
                             let target = by_delta.at((row * outputs + output) * blocks + part);
                             let a = a.matrix(&[*row, part]);
-                            matmul(target, Accum::Add, a, moved.transpose(), one(), Par::Seq);
+                            multiply(target, Accum::Add, a, moved.transpose(), one());
                         }
                     }
                     self.kept[g] = Kept::default();
@@ -517,7 +517,7 @@ impl<'a, T: Number> Part<'a, T> {
                 let left = delta.matrix(&[*row, output, part]);
                 let target = MatMut::from_row_major_slice_mut(target, q, p);
                 let a = a.matrix(&[*row, part]);
-                matmul(target, Accum::Add, left.transpose(), a, number(*c), Par::Seq);
+                multiply(target, Accum::Add, left.transpose(), a, number(*c));
             }
         }
         self.kept[g].sum = sum;
@@ -606,7 +606,7 @@ impl<'a, T: Number> Part<'a, T> {
             let mut found = vec![T::zero(); side * p];
             let target = MatMut::from_row_major_slice_mut(&mut found, side, p);
             let rows = MatRef::from_row_major_slice(&rows, side, p);
-            matmul(target, Accum::Replace, by_d, rows, one(), Par::Seq);
+            multiply(target, Accum::Replace, by_d, rows, one());
             for (row, found) in group.iter().zip(found.chunks_exact(positions * p)) {
                 by_input.add(row * groups + part, found);
             }
@@ -615,7 +615,7 @@ impl<'a, T: Number> Part<'a, T> {
                 let mut found = vec![T::zero(); side * q];
                 let target = MatMut::from_row_major_slice_mut(&mut found, side, q);
                 let rows = MatRef::from_row_major_slice(&rows, side, q);
-                matmul(target, Accum::Replace, by_a, rows, one(), Par::Seq);
+                multiply(target, Accum::Replace, by_a, rows, one());
                 for (row, found) in group.iter().zip(found.chunks_exact(positions * q)) {
                     by_delta.add((row * outputs + output) * groups + part, found);
                 }
@@ -632,7 +632,7 @@ fn write_one<T: Number>(a: &View<T>, delta: &View<T>, row: usize, sizes: Sizes, 
         let left = delta.matrix(&[row, output, part]);
         let target = MatMut::from_row_major_slice_mut(target, q, p);
         let a = a.matrix(&[row, part]);
-        matmul(target, Accum::Replace, left.transpose(), a, one(), Par::Seq);
+        multiply(target, Accum::Replace, left.transpose(), a, one());
     }
 }
 
@@ -664,7 +664,7 @@ fn square<T: Number>(x: &[T], columns: usize, target: &mut [T]) {
     let rows = x.len() / columns.max(1);
     let x = MatRef::from_row_major_slice(x, rows, columns);
     let target = MatMut::from_row_major_slice_mut(target, rows, rows);
-    matmul(target, Accum::Add, x, x.transpose(), one(), Par::Seq);
+    multiply(target, Accum::Add, x, x.transpose(), one());
 }
 
 /// Matrices that lie in memory as those of a factor do, by rows or by columns.
