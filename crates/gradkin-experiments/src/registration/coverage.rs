@@ -70,6 +70,15 @@ impl Coverage {
     }
 }
 
+/// Pixels of a polygon that are in a picture of this size.
+pub(crate) fn area_in(polygon: &Polygon<f64>, height: usize, width: usize) -> f64 {
+    let mut area = 0.0;
+    if let Some(coverage) = Coverage::of(polygon) {
+        coverage.on(width, height, |_, share| area += f64::from(share));
+    }
+    area
+}
+
 /// Fills with the covered share wherever it is larger than what is there.
 pub(crate) fn fill(polygon: &Polygon<f64>, plane: &mut [f32], width: usize) {
     let height = plane.len() / width.max(1);

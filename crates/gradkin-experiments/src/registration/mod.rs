@@ -31,6 +31,7 @@ mod raster;
 mod sample;
 pub mod scene;
 pub mod tile;
+mod turn;
 
 pub use error::{Result, TileError};
 pub use experiment::{Settings, run, run_with};
@@ -40,6 +41,7 @@ pub use outline::{OutlineStyle, draw_outlines};
 pub use raster::Raster;
 pub use sample::Sample;
 pub use scene::{Building, Scene, SceneOptions};
+pub use turn::Turn;
 
 /// A displacement in pixels, x to the right and y down.
 pub type Shift = Coord<f64>;

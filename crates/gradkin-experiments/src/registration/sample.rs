@@ -4,7 +4,7 @@ use geo::Translate;
 use rand::{Rng, RngExt};
 
 use super::outline::near;
-use super::{OutlineStyle, Polygon, Raster, Scene, Shift, draw_outlines};
+use super::{OutlineStyle, Polygon, Raster, Scene, Shift, Turn, draw_outlines};
 
 /// Where patches are looked for before we give up.
 const TRIES: usize = 50;
@@ -70,6 +70,17 @@ impl Sample {
             truth: cut(&self.truth)?,
             mask: cut(&self.mask)?,
         })
+    }
+
+    /// All of it turned.
+    pub fn turned(&self, turn: Turn) -> Self {
+        Self {
+            image: turn.raster(&self.image),
+            outline: turn.raster(&self.outline),
+            target: turn.field(&self.target),
+            truth: turn.field(&self.truth),
+            mask: turn.raster(&self.mask),
+        }
     }
 
     /// A square part somewhere, of which at least the share `covered` is on or near an outline; none if

@@ -5,18 +5,22 @@ use gradkin::network::{InputData, Network, OutputData};
 
 use super::neighbours::drawn_together;
 use super::network::FIELD;
-use super::patches::contrast;
 use super::settings::Settings;
 use crate::Error;
 use crate::registration::align::{Reading, shifts};
-use crate::registration::{Polygon, Raster, Scene, Shift, draw_outlines};
+use crate::registration::{Polygon, Raster, Scene, Shift, Turn, draw_outlines};
 
 /// What a network sees beyond the part of a window that is used, in pixels.
 const MARGIN: usize = 32;
 
-/// The field that a network predicts for outlines over a grey image, window by window of the size that
+/// The field that a network predicts for outlines over an evened image, window by window of the size that
 /// the network is built for. The image is at least as large.
-fn field(network: &Network, image: &Raster, outlines: &Raster) -> Result<Raster, Error> {
+fn field(
+    network: &Network,
+    image: &Raster,
+    outlines: &Raster,
+    turn: Turn,
+) -> Result<Raster, Error> {
     let [_, height, width] = image.shape();
     let side = network.inputs()[0].shape.last().copied().unwrap_or_default();
     let mut field = Raster::zeros(2, height, width);
@@ -29,7 +33,8 @@ fn field(network: &Network, image: &Raster, outlines: &Raster) -> Result<Raster,
                     remedy: "build the network for smaller pictures".into(),
                 });
             };
-            let found = window(network, &image, &outlines)?;
+            let found =
+                turn.back().field(&window(network, &turn.raster(&image), &turn.raster(&outlines))?);
             // What an earlier window saw near its end, this one sees better.
             let inner = |start: usize| if start == 0 { 0 } else { MARGIN };
             for channel in 0..2 {
@@ -55,8 +60,7 @@ fn starts(length: usize, side: usize) -> Vec<usize> {
 }
 
 fn window(network: &Network, image: &Raster, outlines: &Raster) -> Result<Raster, Error> {
-    let inputs =
-        vec![InputData::F32(contrast(image).collect()), InputData::F32(outlines.values().to_vec())];
+    let inputs = [image, outlines].map(|raster| InputData::F32(raster.values().to_vec())).to_vec();
     let outputs = network.evaluate(inputs, 1)?;
     let [_, height, width] = image.shape();
     let values = outputs.into_iter().find(|output| output.name == FIELD).map(|output| output.data);
@@ -86,8 +90,17 @@ pub(super) fn align(
             .collect();
         let [_, height, width] = scene.image.shape();
         let drawn = draw_outlines(&outlines, height, width, &settings.style);
-        let field = field(network, &scene.image, &drawn)?;
-        let found = shifts(&field, &outlines, Reading::Mean);
+        let turns = Turn::all().into_iter().take(settings.turns.max(1));
+        let found: Vec<Vec<Option<Shift>>> = turns
+            .map(|turn| {
+                let field = field(network, &scene.image, &drawn, turn)?;
+                Ok(shifts(&field, &outlines, Reading::Mean))
+            })
+            .collect::<Result<_, Error>>()?;
+        let found = (0..off.len()).map(|i| {
+            let all: Option<Vec<Shift>> = found.iter().map(|turn| turn[i]).collect();
+            all.map(|all| all.iter().fold(Shift::default(), |s, x| s + *x) / all.len() as f64)
+        });
         let moved = off.iter().zip(found).zip(from);
         let moved: Vec<Shift> =
             moved.map(|((off, found), from)| *off + found.unwrap_or_default() - *from).collect();
@@ -109,6 +122,7 @@ mod tests {
     use super::*;
     use crate::registration::align::Errors;
     use crate::registration::coverage::polygon;
+    use crate::registration::experiment::evened::evened;
     use crate::registration::experiment::network;
     use crate::registration::{Building, OutlineStyle};
 
@@ -119,7 +133,7 @@ mod tests {
         let image = area.cut(0, 0, 64, 64).map(|all| all.channel(0).to_vec());
         let image = Raster::from_values([1, 64, 64], image.unwrap()).unwrap();
         let buildings = vec![Building { id: 0, group: 0, polygon: roof }];
-        Scene { image, metres_per_pixel: 0.4, buildings }
+        Scene { image: evened(&image), metres_per_pixel: 0.4, buildings }
     }
 
     #[test]

@@ -14,7 +14,6 @@ use rand::{Rng, SeedableRng};
 
 use super::labelled::Labelled;
 use super::network::MIDDLE;
-use super::patches::contrast;
 use super::settings::Settings;
 use crate::registration::{Polygon, Raster, Sample, Shift, picture};
 
@@ -26,6 +25,8 @@ pub(super) struct Centred {
     /// The image and the outlines as the network sees them.
     image: Raster,
     outline: Raster,
+    /// The image as it was taken.
+    taken: Raster,
     /// The outlines in pixels of the patch, as drawn.
     drawn: Vec<Polygon<f64>>,
     /// Taught in the middle: from the drawn outline to the label.
@@ -42,7 +43,7 @@ impl Centred {
 
     /// The patch with its outlines, larger by a whole number.
     pub(super) fn picture(&self, times: u32) -> RgbImage {
-        picture::overlay(&picture::plain(&self.image), times, &[(&self.drawn, picture::MOVED)])
+        picture::overlay(&picture::plain(&self.taken), times, &[(&self.drawn, picture::MOVED)])
     }
 }
 
@@ -70,7 +71,7 @@ fn patch(
     settings: &Settings,
 ) -> Option<Centred> {
     let size = settings.patch_side;
-    let Labelled { scene, noise, .. } = labelled;
+    let Labelled { scene, taken, noise, .. } = labelled;
     let drawn: Vec<Shift> = noise.iter().zip(start).map(|(noise, start)| *noise + *start).collect();
     let outlines = scene.outlines(&drawn);
     let whole = Sample::draw(scene, noise, start, &settings.style);
@@ -94,6 +95,7 @@ fn patch(
     Some(Centred {
         place: (number, building),
         drawn: outlines.iter().map(|outline| outline.map_coords(back)).collect(),
+        taken: taken.cut(top, left, size, size)?,
         image: sample.image,
         outline: sample.outline,
         target: -start[building],
@@ -124,7 +126,7 @@ impl Examples for CentredPatches {
         range: Range<usize>,
     ) -> Result<Vec<InputData>, Box<dyn std::error::Error + Send + Sync>> {
         let patches = self.0.get(range).ok_or("there are fewer patches")?;
-        let images = patches.iter().flat_map(|patch| contrast(&patch.image)).collect();
+        let images = patches.iter().flat_map(|patch| patch.image.values()).copied().collect();
         let outlines =
             patches.iter().flat_map(|patch| patch.outline.values().iter().copied()).collect();
         Ok(vec![InputData::F32(images), InputData::F32(outlines)])

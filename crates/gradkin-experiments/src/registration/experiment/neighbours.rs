@@ -3,14 +3,14 @@
 
 use geo::Centroid;
 
-use crate::registration::coverage::Coverage;
+use crate::registration::coverage::area_in;
 use crate::registration::{Coord, Misalignment, Polygon, Shift};
 
 /// Noise of single buildings is taken to be no larger than so many deviations.
 const LARGEST: f64 = 2.0;
 /// A building of which so many pixels are in the picture counts half of one that is seen well: of a corner
-/// at the border the network sees too little. About a shed; a guess, not tuned.
-const HALF_SEEN: f64 = 64.0;
+/// at the border the network sees too little.
+const HALF_SEEN: f64 = 16.0;
 
 /// Displacements of outlines in a picture of `height` and `width`, each drawn towards the median of those
 /// around it: its own, which counts for at most `weight`, holds noise of its label, and an error of the
@@ -49,10 +49,7 @@ pub(super) fn drawn_together(
 
 /// How well a picture shows an outline, from 0 to 1.
 fn seen(outline: &Polygon<f64>, height: usize, width: usize) -> f64 {
-    let mut area = 0.0;
-    if let Some(coverage) = Coverage::of(outline) {
-        coverage.on(width, height, |_, share| area += f64::from(share));
-    }
+    let area = area_in(outline, height, width);
     area / (area + HALF_SEEN)
 }
 

@@ -1,5 +1,6 @@
 //! What the page says of errors: how far outlines are off before and after each round.
 
+use geo::Area;
 use gradkin_data::write::Table;
 use gradkin_view::{Figure, Panels, Series, Style};
 
@@ -7,7 +8,8 @@ use super::labelled::Labelled;
 use super::rounds::Curve;
 use super::similarity::length;
 use crate::registration::align::Errors;
-use crate::registration::{Shift, picture};
+use crate::registration::coverage::area_in;
+use crate::registration::{Scene, Shift, picture};
 use crate::{Error, Report};
 
 /// Where labels are at one time: as they were given, or after a round.
@@ -161,9 +163,11 @@ pub(super) fn table(held_out: &[Labelled], standings: &[Standing]) -> Result<Tab
         let scenes = held_out.iter().enumerate();
         scenes.flat_map(|(s, labelled)| (0..labelled.noise.len()).map(move |b| (s, b)))
     };
+    let visible: Vec<f32> = buildings().map(|(s, b)| visible(&held_out[s], b) as f32).collect();
     let mut table = Table::new();
     table.push("scene", buildings().map(|(s, _)| s as u32).collect::<Vec<u32>>())?;
     table.push("building", buildings().map(|(_, b)| b as u32).collect::<Vec<u32>>())?;
+    table.push("visible", visible)?;
     for (number, standing) in standings.iter().enumerate() {
         let off = |(s, b): (usize, usize)| standing.shifts[s][b];
         let column = |part: &str| format!("{part}_{number}");
@@ -175,13 +179,52 @@ pub(super) fn table(held_out: &[Labelled], standings: &[Standing]) -> Result<Tab
     Ok(table)
 }
 
+/// The share of a building that is in the picture, as its outline is drawn in truth.
+fn visible(labelled: &Labelled, building: usize) -> f64 {
+    let [_, height, width] = labelled.scene.image.shape();
+    let outline = &labelled.scene.buildings[building].polygon;
+    area_in(outline, height, width) / outline.unsigned_area().max(1e-9)
+}
+
+/// How much the border of a picture matters: of a building cut by it, a network sees a part only.
+pub(super) fn tell_visible(report: &mut Report, held_out: &[Labelled], standings: &[Standing]) {
+    let classes =
+        [("all of it", 0.99..f64::INFINITY), ("half or more", 0.5..0.99), ("less", 0.0..0.5)];
+    let mut heads = vec!["in the picture", "buildings"];
+    heads.extend(standings.iter().map(|standing| standing.name.as_str()));
+    let mut rows = Vec::new();
+    for (name, class) in classes {
+        let medians: Vec<Errors> = (standings.iter())
+            .map(|standing| {
+                let scenes = held_out.iter().zip(&standing.shifts);
+                Errors::merge(scenes.map(|(labelled, shifts)| {
+                    let of_class = shifts.iter().enumerate();
+                    let of_class = of_class.filter(|(b, _)| class.contains(&visible(labelled, *b)));
+                    Errors::of(&of_class.map(|(_, shift)| *shift).collect::<Vec<Shift>>())
+                }))
+            })
+            .collect();
+        let count = medians.first().map_or(0, |errors| errors.distances().len());
+        let mut cells = vec![name.to_owned(), count.to_string()];
+        cells.extend(medians.iter().map(|errors| {
+            errors.median().map_or("–".to_owned(), |median| format!("{median:.2}"))
+        }));
+        rows.push(cells);
+    }
+    report.rows(&heads, &rows);
+    report.text(
+        "The median on held-out scenes, in pixels, by how much of a building is in the picture.",
+    );
+}
+
 /// The scene with most buildings, as its labels were given and as they are now.
 pub(super) fn show(report: &mut Report, held_out: &[Labelled]) -> Result<(), Error> {
     let Some(labelled) = held_out.iter().max_by_key(|labelled| labelled.noise.len()) else {
         return Ok(());
     };
-    let [before, after] = [&labelled.noise, &labelled.labels]
-        .map(|shifts| picture::scene(&labelled.scene, shifts, 3));
+    let scene = Scene { image: labelled.taken.clone(), ..labelled.scene.clone() };
+    let [before, after] =
+        [&labelled.noise, &labelled.labels].map(|shifts| picture::scene(&scene, shifts, 3));
     let both = picture::beside(&[before, after]);
     let (width, height) = (both.width() as usize, both.height() as usize);
     let rgb = both.into_raw();

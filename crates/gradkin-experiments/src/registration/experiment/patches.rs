@@ -7,10 +7,12 @@ use rand::{Rng, SeedableRng};
 
 use super::labelled::Labelled;
 use super::settings::Settings;
-use crate::registration::{Raster, Sample};
+use crate::registration::{Sample, Turn};
 
 /// Buildings and what is near them cover at least this share of a patch.
 const COVERED: f64 = 0.15;
+/// Parts of a scene that are tried for such a patch.
+const TRIES: usize = 5;
 
 /// Scenes in any order; every time one comes, its outlines are drawn in other places, and the patches
 /// are others.
@@ -28,13 +30,9 @@ impl TrainingSet for Patches<'_> {
         let mut random = ChaCha12Rng::seed_from_u64(draw);
         let mut batch = Collected::default();
         for index in indices {
-            let Labelled { scene, labels, .. } = &self.scenes[*index];
-            let start = self.settings.start.draw(scene, random.next_u64());
-            let whole = Sample::draw(scene, labels, &start, &self.settings.style);
             for _ in 0..self.settings.batch_patches {
-                let patch = whole.random_patch(self.settings.patch_side, COVERED, &mut random);
-                if let Some(patch) = patch {
-                    batch.add(patch);
+                if let Some(patch) = self.patch(&self.scenes[*index], &mut random) {
+                    batch.add(&patch.turned(Turn::draw(&mut random)));
                 }
             }
         }
@@ -44,6 +42,19 @@ impl TrainingSet for Patches<'_> {
             ));
         }
         Ok(batch.finish())
+    }
+}
+
+impl Patches<'_> {
+    /// A patch somewhere in a scene, its outlines drawn off their labels.
+    fn patch(&self, labelled: &Labelled, random: &mut ChaCha12Rng) -> Option<Sample> {
+        let side = self.settings.patch_side;
+        (0..TRIES).find_map(|_| {
+            let Labelled { scene, labels, .. } = &labelled.somewhere(2 * side, random);
+            let start = self.settings.start.draw(scene, random.next_u64());
+            let part = Sample::draw(scene, labels, &start, &self.settings.style);
+            part.random_patch(side, COVERED, random)
+        })
     }
 }
 
@@ -58,8 +69,8 @@ struct Collected {
 }
 
 impl Collected {
-    fn add(&mut self, patch: Sample) {
-        self.images.extend(contrast(&patch.image));
+    fn add(&mut self, patch: &Sample) {
+        self.images.extend(patch.image.values());
         self.outlines.extend(patch.outline.values());
         self.targets.extend(patch.target.values().iter().map(|v| f64::from(*v)));
         // Both components of the displacement count where the mask says so.
@@ -78,14 +89,4 @@ impl Collected {
             groups: Vec::new(),
         }
     }
-}
-
-/// A grey image with mean zero and deviation one: how bright the day was does not matter.
-pub(super) fn contrast(image: &Raster) -> impl Iterator<Item = f32> + '_ {
-    let values = image.channel(0);
-    let count = values.len().max(1) as f32;
-    let mean = values.iter().sum::<f32>() / count;
-    let square = values.iter().map(|value| (value - mean).powi(2)).sum::<f32>() / count;
-    let deviation = square.sqrt().max(1e-3);
-    values.iter().map(move |value| (value - mean) / deviation)
 }

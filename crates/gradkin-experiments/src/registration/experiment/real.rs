@@ -6,6 +6,7 @@ use std::path::Path;
 use gradkin::network::Model;
 
 use super::alignment::align;
+use super::evened::evened;
 use super::network::resized;
 use super::settings::Settings;
 use crate::Error;
@@ -46,7 +47,7 @@ pub(super) fn aligned(
         Ok(scene) => scene,
         Err(error) => return Ok(Err(error.to_string())),
     };
-    scene.image = scene.image.grey();
+    scene.image = evened(&scene.image.grey());
     let network = resized(model, settings.widths, WINDOW)?;
     let noise = settings.noise.draw(&scene, seed);
     let aligned = |from: &[Shift]| -> Result<Errors, Error> {

@@ -11,6 +11,7 @@ use super::labelled::Labelled;
 use super::network::{FIELD, resized};
 use super::patches::Patches;
 use super::settings::Settings;
+use crate::parallel::each;
 use crate::registration::align::Errors;
 use crate::{Error, Setup};
 
@@ -64,16 +65,17 @@ pub(super) fn correct(
 ) -> Result<Vec<Errors>, Error> {
     let network = resized(model, settings.widths, settings.scene_side)?;
     let total = scenes.len() as u64;
+    let aligned = each(setup.threads, scenes.len(), |i| {
+        setup.advance("labels corrected", i as u64, total)?;
+        align(&network, &scenes[i].scene, &scenes[i].noise, settings)
+    })?;
     let mut looks = vec![Vec::with_capacity(scenes.len()); settings.passes];
-    for (done, labelled) in scenes.iter_mut().enumerate() {
-        setup.advance("labels corrected", done as u64, total)?;
-        let Labelled { scene, noise, labels } = labelled;
-        let after = align(&network, scene, noise, settings)?;
+    for (labelled, after) in scenes.iter_mut().zip(aligned) {
         for (errors, shifts) in looks.iter_mut().zip(&after) {
             errors.push(Errors::of(shifts));
         }
         if let Some(last) = after.into_iter().last() {
-            *labels = last;
+            labelled.labels = last;
         }
     }
     Ok(looks.into_iter().map(Errors::merge).collect())

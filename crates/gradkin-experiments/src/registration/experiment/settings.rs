@@ -36,6 +36,8 @@ pub struct Settings {
     pub own: Option<f64>,
     /// A control: the network learns from the truth in place of the labels.
     pub from_truth: bool,
+    /// Ways of laying a picture down, of the eight, that the network looks at it in; the mean counts.
+    pub turns: usize,
     /// How often the network looks at an outline, each time where it has put it.
     pub passes: usize,
     /// Patches that similarities are computed between, no two of one scene.
@@ -47,12 +49,12 @@ impl Settings {
     pub fn full() -> Self {
         Self {
             widths: [16, 32, 48],
-            training_scenes: 1200,
-            held_out_scenes: 60,
-            scene_side: 160,
-            patch_side: 64,
-            steps: vec![8000, 2000],
-            batch_scenes: 8,
+            training_scenes: 400,
+            held_out_scenes: 40,
+            scene_side: 320,
+            patch_side: 96,
+            steps: vec![9000, 3000],
+            batch_scenes: 4,
             batch_patches: 1,
             rate: 3e-3,
             later_rate: 2e-3,
@@ -64,8 +66,9 @@ impl Settings {
                 limit: 4.0,
             },
             style: OutlineStyle::default(),
-            own: Some(0.8),
+            own: Some(0.9),
             from_truth: false,
+            turns: 4,
             passes: 3,
             patches: 150,
         }
@@ -76,7 +79,9 @@ impl Settings {
         Self {
             training_scenes: 80,
             held_out_scenes: 20,
+            scene_side: 160,
             steps: vec![250, 50],
+            turns: 1,
             patches: 30,
             ..Self::full()
         }
