@@ -37,7 +37,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     settings.held_out_scenes = count("held_out", settings.held_out_scenes);
     settings.patches = count("patches", settings.patches);
     settings.passes = count("passes", settings.passes);
-    settings.turns = count("turns", settings.turns).clamp(1, 8);
+    settings.turns = count("turns", settings.turns);
     settings.patch_side = count("patch", settings.patch_side);
     settings.scene_side = count("side", settings.scene_side);
     settings.own = number("own").or(settings.own);

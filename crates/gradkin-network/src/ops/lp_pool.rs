@@ -5,7 +5,7 @@ use candle_core::Tensor;
 use super::pooling::Geometry;
 use super::{Build, Forward, Inputs, Operator, Reverse, Setup, required};
 use crate::error::{OpResult, fail};
-use crate::tensor::{Fold, Unfold, lead_shape, sum_axes};
+use crate::tensor::{WindowSum, lead_shape, sum_axes};
 
 pub(super) const OPERATORS: &[(&str, Build)] =
     &[("LpPool", LpPool::build), ("GlobalLpPool", GlobalLpPool::build)];
@@ -49,12 +49,15 @@ impl Norm {
 #[derive(Debug)]
 struct LpPool {
     geometry: Geometry,
+    sum: WindowSum,
     norm: Norm,
 }
 
 impl LpPool {
     fn build(setup: &Setup) -> OpResult<Box<dyn Operator>> {
-        Ok(Box::new(Self { geometry: Geometry::read(setup)?, norm: Norm::read(setup)? }))
+        let (geometry, norm) = (Geometry::read(setup)?, Norm::read(setup)?);
+        let sum = WindowSum::new(&geometry.window);
+        Ok(Box::new(Self { geometry, sum, norm }))
     }
 }
 
@@ -62,20 +65,16 @@ impl Operator for LpPool {
     fn forward(&self, inputs: &Inputs) -> OpResult<Forward> {
         let x = required(inputs, 0)?;
         let planes = self.geometry.planes(&self.norm.power(x)?)?;
-        let columns = Unfold(self.geometry.window.clone()).apply(&planes)?;
-        let sum = sum_axes(&columns, &[1])?;
-        Ok(self.geometry.finish(&self.norm.root(&sum)?, x.dims()[0])?.into())
+        let norms = self.norm.root(&self.sum.apply(&planes)?)?;
+        Ok(self.geometry.finish(&norms, x.dims()[0])?.into())
     }
 
     fn reverse(&self, sweep: &Reverse) -> OpResult<Vec<Option<Tensor>>> {
         let rows = sweep.batch * sweep.width;
-        let window = &self.geometry.window;
         let slope = self.norm.root_slope(&sweep.outputs[0])?;
         let share = sweep.times(sweep.cotangent()?, &slope)?;
-        let shape = (rows * self.geometry.planes, 1, window.out_count());
-        let share = share.reshape(shape)?;
-        let columns = share.broadcast_as((shape.0, window.kernel_count(), shape.2))?;
-        let back = Fold(window.clone()).apply(&columns)?;
+        let shape = (rows * self.geometry.planes, 1, self.geometry.window.out_count());
+        let back = self.sum.spread(&share.reshape(shape)?)?;
         let back = back.reshape(lead_shape(rows, sweep.shape(0)?))?;
         Ok(vec![Some(sweep.times(&back, &self.norm.power_slope(sweep.input(0)?)?)?)])
     }

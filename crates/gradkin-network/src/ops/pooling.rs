@@ -6,7 +6,7 @@ use super::second::{Ascended, Second};
 use super::{Build, Forward, Inputs, Operator, Reverse, Setup, required};
 use crate::error::{OpResult, fail};
 use crate::tensor::{
-    Fold, Unfold, Window, checked_count, lead_shape, max_windows, spread_max, with_rank,
+    Window, WindowSum, checked_count, lead_shape, max_windows, spread_max, with_rank,
 };
 
 pub(super) const OPERATORS: &[(&str, Build)] =
@@ -147,8 +147,7 @@ impl Operator for MaxPool {
 #[derive(Debug)]
 struct AveragePool {
     geometry: Geometry,
-    /// Windows that are added up one after the other.
-    stages: Vec<Window>,
+    sum: WindowSum,
     /// One over the number of elements that count, per window.
     weights: Vec<f64>,
 }
@@ -172,8 +171,8 @@ impl AveragePool {
             weights =
                 weights.iter().flat_map(|w| (0..axis.out).map(move |o| w / counted(o))).collect();
         }
-        let stages = geometry.window.by_axis();
-        Ok(Box::new(Self { geometry, stages, weights }))
+        let sum = WindowSum::new(&geometry.window);
+        Ok(Box::new(Self { geometry, sum, weights }))
     }
 
     fn weights(&self, like: &Tensor) -> OpResult<Tensor> {
@@ -185,29 +184,16 @@ impl AveragePool {
 impl Operator for AveragePool {
     fn forward(&self, inputs: &Inputs) -> OpResult<Forward> {
         let x = required(inputs, 0)?;
-        let mut sum = self.geometry.planes(x)?;
-        for window in &self.stages {
-            let columns = Unfold(window.clone()).apply(&sum)?;
-            sum = columns.narrow(1, 0, 1)?.contiguous()?;
-            for k in 1..columns.dims()[1] {
-                sum = (sum + columns.narrow(1, k, 1)?)?;
-            }
-        }
+        let sum = self.sum.apply(&self.geometry.planes(x)?)?;
         let mean = sum.broadcast_mul(&self.weights(x)?)?;
         Ok(self.geometry.finish(&mean, x.dims()[0])?.into())
     }
 
     fn reverse(&self, sweep: &Reverse) -> OpResult<Vec<Option<Tensor>>> {
         let rows = sweep.batch * sweep.width;
-        let planes = rows * self.geometry.planes;
-        let shape = (planes, 1, self.geometry.window.out_count());
+        let shape = (rows * self.geometry.planes, 1, self.geometry.window.out_count());
         let cotangent = sweep.cotangent()?.reshape(shape)?;
-        let mut back = cotangent.broadcast_mul(&self.weights(&cotangent)?)?;
-        for window in self.stages.iter().rev() {
-            let (kernel, out) = (window.kernel_count(), window.out_count());
-            let columns = back.reshape((planes, 1, out))?.broadcast_as((planes, kernel, out))?;
-            back = Fold(window.clone()).apply(&columns)?;
-        }
+        let back = self.sum.spread(&cotangent.broadcast_mul(&self.weights(&cotangent)?)?)?;
         Ok(vec![Some(back.reshape(lead_shape(rows, sweep.shape(0)?))?)])
     }
 

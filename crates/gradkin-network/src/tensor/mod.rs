@@ -13,6 +13,7 @@ mod product;
 mod unfold;
 mod weight_gradient;
 mod window;
+mod window_sum;
 
 pub(crate) use convolve::{FoldedProduct, UnfoldedProduct};
 pub(crate) use index::{add_rows, max_windows, spread_max};
@@ -23,6 +24,7 @@ pub(crate) use product::{shared_product, sum_of_products, sum_rows};
 pub(crate) use unfold::{Fold, Unfold};
 pub(crate) use weight_gradient::WeightGradient;
 pub(crate) use window::{Axis, Padding, Window, sizes as window_sizes};
+pub(crate) use window_sum::WindowSum;
 
 use candle_core::Tensor;
 

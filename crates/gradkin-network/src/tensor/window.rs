@@ -122,21 +122,14 @@ impl Window {
         self.axes.iter().map(|a| a.size).collect()
     }
 
-    /// Windows along one axis each that, one after the other, add up what this one adds up: a kernel of 9 × 9
-    /// costs 18 additions so and not 81. Just this one where that would gain nothing.
-    pub(crate) fn by_axis(&self) -> Vec<Self> {
-        let along = |i: usize| {
-            let axes = self.axes.iter().enumerate().map(|(k, axis)| match k.cmp(&i) {
-                Ordering::Less => Axis::still(axis.out),
-                Ordering::Equal => *axis,
-                Ordering::Greater => Axis::still(axis.size),
-            });
-            Self { axes: axes.collect() }
-        };
-        if self.axes.iter().map(|a| a.kernel).sum::<usize>() >= self.kernel_count() {
-            return vec![self.clone()];
-        }
-        (0..self.axes.len()).map(along).filter(|window| !window.is_pointwise()).collect()
+    /// What of the window lies along one axis, the axes before it done already and those behind it not yet.
+    pub(crate) fn along(&self, axis: usize) -> Self {
+        let axes = self.axes.iter().enumerate().map(|(k, own)| match k.cmp(&axis) {
+            Ordering::Less => Axis::still(own.out),
+            Ordering::Equal => *own,
+            Ordering::Greater => Axis::still(own.size),
+        });
+        Self { axes: axes.collect() }
     }
 
     /// Whether every window is one element and each element has one window.

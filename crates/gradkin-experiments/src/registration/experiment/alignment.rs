@@ -1,6 +1,5 @@
 //! Outlines moved to where a trained network sees their buildings.
 
-use geo::Translate;
 use gradkin::network::{InputData, Network, OutputData};
 
 use super::neighbours::drawn_together;
@@ -8,7 +7,7 @@ use super::network::FIELD;
 use super::settings::Settings;
 use crate::Error;
 use crate::registration::align::{Reading, shifts};
-use crate::registration::{Polygon, Raster, Scene, Shift, Turn, draw_outlines};
+use crate::registration::{Raster, Scene, Shift, Turn, draw_outlines};
 
 /// What a network sees beyond the part of a window that is used, in pixels.
 const MARGIN: usize = 32;
@@ -74,6 +73,23 @@ fn window(network: &Network, image: &Raster, outlines: &Raster) -> Result<Raster
     })
 }
 
+/// The mean of the fields with the picture turned in so many of the eight ways.
+fn mean_field(
+    network: &Network,
+    image: &Raster,
+    outlines: &Raster,
+    turns: usize,
+) -> Result<Raster, Error> {
+    let mut mean = Raster::zeros(2, image.height(), image.width());
+    let turns = Turn::all().into_iter().take(turns);
+    let share = 1.0 / turns.len() as f32;
+    for turn in turns {
+        let field = field(network, image, outlines, turn)?;
+        mean.values_mut().iter_mut().zip(field.values()).for_each(|(m, f)| *m += share * f);
+    }
+    Ok(mean)
+}
+
 /// Where the outlines of a scene go that lie off the truth by `from`: as far off as they are then, after
 /// each of the looks. The network looks at outlines where the look before has put them.
 pub(super) fn align(
@@ -85,22 +101,11 @@ pub(super) fn align(
     let mut off = from.to_vec();
     let mut after = Vec::with_capacity(settings.passes);
     for _ in 0..settings.passes {
-        let outlines: Vec<Polygon<f64>> = (scene.buildings.iter().zip(&off))
-            .map(|(building, by)| building.polygon.translate(by.x, by.y))
-            .collect();
+        let outlines = scene.outlines(&off);
         let [_, height, width] = scene.image.shape();
         let drawn = draw_outlines(&outlines, height, width, &settings.style);
-        let turns = Turn::all().into_iter().take(settings.turns.max(1));
-        let found: Vec<Vec<Option<Shift>>> = turns
-            .map(|turn| {
-                let field = field(network, &scene.image, &drawn, turn)?;
-                Ok(shifts(&field, &outlines, Reading::Mean))
-            })
-            .collect::<Result<_, Error>>()?;
-        let found = (0..off.len()).map(|i| {
-            let all: Option<Vec<Shift>> = found.iter().map(|turn| turn[i]).collect();
-            all.map(|all| all.iter().fold(Shift::default(), |s, x| s + *x) / all.len() as f64)
-        });
+        let field = mean_field(network, &scene.image, &drawn, settings.turns.max(1))?;
+        let found = shifts(&field, &outlines, Reading::Mean);
         let moved = off.iter().zip(found).zip(from);
         let moved: Vec<Shift> =
             moved.map(|((off, found), from)| *off + found.unwrap_or_default() - *from).collect();

@@ -28,34 +28,28 @@ impl Labelled {
         Self { scene, taken, labels: noise.clone(), noise }
     }
 
-    /// A square part of the scene, or the whole of it where that is no larger.
-    pub(super) fn somewhere(&self, side: usize, random: &mut impl Rng) -> Self {
+    /// A square part of the scene, or the whole of it where that is no larger, and its labels as they are now.
+    pub(super) fn somewhere(&self, side: usize, random: &mut impl Rng) -> (Scene, Vec<Shift>) {
         let [_, height, width] = self.scene.image.shape();
         let (rows, columns) = (height.saturating_sub(side), width.saturating_sub(side));
         let (top, left) = (random.random_range(0..=rows), random.random_range(0..=columns));
-        self.part(top, left, side).unwrap_or_else(|| self.clone())
+        self.part(top, left, side).unwrap_or_else(|| (self.scene.clone(), self.labels.clone()))
     }
 
     /// A square part with the buildings in it or near it; none if it reaches past the border.
-    fn part(&self, top: usize, left: usize, side: usize) -> Option<Self> {
-        let cut = |image: &Raster| image.cut(top, left, side, side);
-        let (image, taken) = (cut(&self.scene.image)?, cut(&self.taken)?);
-        let mut part = Self {
-            scene: Scene { image, buildings: Vec::new(), ..self.scene },
-            taken,
-            noise: Vec::new(),
-            labels: Vec::new(),
-        };
+    fn part(&self, top: usize, left: usize, side: usize) -> Option<(Scene, Vec<Shift>)> {
+        let image = self.scene.image.cut(top, left, side, side)?;
+        let mut part = Scene { image, buildings: Vec::new(), ..self.scene };
+        let mut labels = Vec::new();
         let (x, y) = (left as f64, top as f64);
-        for (i, building) in self.scene.buildings.iter().enumerate() {
+        for (building, label) in self.scene.buildings.iter().zip(&self.labels) {
             let polygon = building.polygon.translate(-x, -y);
             if polygon.bounding_rect().is_some_and(|bounds| near(bounds, side as f64)) {
-                part.scene.buildings.push(Building { polygon, ..*building });
-                part.noise.push(self.noise[i]);
-                part.labels.push(self.labels[i]);
+                part.buildings.push(Building { polygon, ..*building });
+                labels.push(*label);
             }
         }
-        Some(part)
+        Some((part, labels))
     }
 }
 
@@ -100,12 +94,12 @@ mod tests {
     fn a_part_shows_what_the_whole_shows_there() {
         let noise = Misalignment::default();
         let labelled = generate(1, 320, &noise, 5).remove(0);
-        let part = labelled.part(24, 40, 96).unwrap();
-        assert!(part.scene.buildings.len() < labelled.scene.buildings.len());
+        let (part, labels) = labelled.part(24, 40, 96).unwrap();
+        assert!(part.buildings.len() < labelled.scene.buildings.len());
         let style = OutlineStyle::default();
         let still = vec![Shift::default(); labelled.labels.len()];
         let whole = Sample::draw(&labelled.scene, &labelled.labels, &still, &style);
-        let of_part = Sample::draw(&part.scene, &part.labels, &still, &style);
+        let of_part = Sample::draw(&part, &labels, &still, &style);
         let wanted = whole.cut(24, 40, 96).unwrap();
         assert_eq!(of_part.image, wanted.image);
         let furthest = (of_part.outline.values().iter().zip(wanted.outline.values()))
@@ -114,6 +108,6 @@ mod tests {
         assert!(furthest < 1e-3, "{furthest}");
         assert!(labelled.part(250, 0, 96).is_none());
         let random = &mut ChaCha12Rng::seed_from_u64(1);
-        assert_eq!(labelled.somewhere(500, random).labels, labelled.labels);
+        assert_eq!(labelled.somewhere(500, random).1, labelled.labels);
     }
 }

@@ -67,11 +67,12 @@ pub fn run_with(setup: &Setup, settings: &Settings) -> Result<Summary, Error> {
         first.get_or_insert_with(|| model.clone());
     }
     outcome::tell(&mut report, &standings, &curves)?;
-    outcome::tell_visible(&mut report, &held_out, &standings);
+    let visible = outcome::visible(&held_out);
+    outcome::tell_visible(&mut report, &visible, &standings);
     outcome::show(&mut report, &held_out)?;
     report.table(
         "buildings",
-        outcome::table(&held_out, &standings)?,
+        outcome::table(&visible, &standings)?,
         "every building of the held-out scenes: the share of it in the picture, and from its true outline \
          to its label, in pixels, as given (0) and after each round",
     )?;

@@ -8,6 +8,7 @@ use image::RgbImage;
 
 use super::centred::CentredPatches;
 use super::correlation::{pearson, spearman};
+use super::outcome::number;
 use super::similarity::{Measures, length};
 use crate::{Error, Report};
 
@@ -125,7 +126,6 @@ pub(super) fn tell(report: &mut Report, foretold: &Foretold, sigma: f64) -> Resu
         ("count_error", "N_S, trace", &foretold.soft, error),
         ("count_rotation_error", "N_S, rotation", &foretold.soft_rotation, error),
     ];
-    let number = |value: Option<f64>| value.map_or("–".to_owned(), |value| format!("{value:.2}"));
     let mut rows = Vec::new();
     for (name, what, x, (against, y)) in compared {
         let (x, y) = pairs(x, y);

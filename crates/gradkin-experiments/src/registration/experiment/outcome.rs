@@ -9,7 +9,7 @@ use super::rounds::Curve;
 use super::similarity::length;
 use crate::registration::align::Errors;
 use crate::registration::coverage::area_in;
-use crate::registration::{Scene, Shift, picture};
+use crate::registration::{Polygon, Scene, Shift, picture};
 use crate::{Error, Report};
 
 /// Where labels are at one time: as they were given, or after a round.
@@ -114,8 +114,12 @@ fn tell_looks(report: &mut Report, standings: &[Standing]) {
     report.text("The median on held-out scenes, in pixels, after each look at the outlines.");
 }
 
+/// A number for a table, a dash where there is none.
+pub(super) fn number(value: Option<f64>) -> String {
+    value.map_or("–".to_owned(), |value| format!("{value:.2}"))
+}
+
 fn row(set: &str, name: &str, errors: &Errors) -> Vec<String> {
-    let number = |value: Option<f64>| value.map_or("–".to_owned(), |value| format!("{value:.2}"));
     let quantile = |q: f64| number(errors.quantile(q));
     let under = errors.share_under(1.0).map_or("–".to_owned(), |s| format!("{:.0} %", 100.0 * s));
     let mut cells = vec![set.to_owned(), name.to_owned()];
@@ -158,16 +162,16 @@ fn losses(curves: &[Curve]) -> Figure {
 }
 
 /// The held-out scenes' buildings, with their errors before and after each round.
-pub(super) fn table(held_out: &[Labelled], standings: &[Standing]) -> Result<Table, Error> {
+pub(super) fn table(visible: &[Vec<f64>], standings: &[Standing]) -> Result<Table, Error> {
     let buildings = || {
-        let scenes = held_out.iter().enumerate();
-        scenes.flat_map(|(s, labelled)| (0..labelled.noise.len()).map(move |b| (s, b)))
+        let scenes = visible.iter().enumerate();
+        scenes.flat_map(|(s, visible)| (0..visible.len()).map(move |b| (s, b)))
     };
-    let visible: Vec<f32> = buildings().map(|(s, b)| visible(&held_out[s], b) as f32).collect();
+    let share = buildings().map(|(s, b)| visible[s][b] as f32).collect::<Vec<f32>>();
     let mut table = Table::new();
     table.push("scene", buildings().map(|(s, _)| s as u32).collect::<Vec<u32>>())?;
     table.push("building", buildings().map(|(_, b)| b as u32).collect::<Vec<u32>>())?;
-    table.push("visible", visible)?;
+    table.push("visible", share)?;
     for (number, standing) in standings.iter().enumerate() {
         let off = |(s, b): (usize, usize)| standing.shifts[s][b];
         let column = |part: &str| format!("{part}_{number}");
@@ -179,15 +183,21 @@ pub(super) fn table(held_out: &[Labelled], standings: &[Standing]) -> Result<Tab
     Ok(table)
 }
 
-/// The share of a building that is in the picture, as its outline is drawn in truth.
-fn visible(labelled: &Labelled, building: usize) -> f64 {
-    let [_, height, width] = labelled.scene.image.shape();
-    let outline = &labelled.scene.buildings[building].polygon;
-    area_in(outline, height, width) / outline.unsigned_area().max(1e-9)
+/// The share of each building that is in its picture, scene by scene, as its outline is drawn in truth.
+pub(super) fn visible(scenes: &[Labelled]) -> Vec<Vec<f64>> {
+    let of_scene = |labelled: &Labelled| {
+        let [_, height, width] = labelled.scene.image.shape();
+        let outlines = labelled.scene.buildings.iter().map(|building| &building.polygon);
+        let share = |outline: &Polygon<f64>| {
+            area_in(outline, height, width) / outline.unsigned_area().max(1e-9)
+        };
+        outlines.map(share).collect()
+    };
+    scenes.iter().map(of_scene).collect()
 }
 
 /// How much the border of a picture matters: of a building cut by it, a network sees a part only.
-pub(super) fn tell_visible(report: &mut Report, held_out: &[Labelled], standings: &[Standing]) {
+pub(super) fn tell_visible(report: &mut Report, visible: &[Vec<f64>], standings: &[Standing]) {
     let classes =
         [("all of it", 0.99..f64::INFINITY), ("half or more", 0.5..0.99), ("less", 0.0..0.5)];
     let mut heads = vec!["in the picture", "buildings"];
@@ -196,19 +206,14 @@ pub(super) fn tell_visible(report: &mut Report, held_out: &[Labelled], standings
     for (name, class) in classes {
         let medians: Vec<Errors> = (standings.iter())
             .map(|standing| {
-                let scenes = held_out.iter().zip(&standing.shifts);
-                Errors::merge(scenes.map(|(labelled, shifts)| {
-                    let of_class = shifts.iter().enumerate();
-                    let of_class = of_class.filter(|(b, _)| class.contains(&visible(labelled, *b)));
-                    Errors::of(&of_class.map(|(_, shift)| *shift).collect::<Vec<Shift>>())
-                }))
+                let all = visible.iter().flatten().zip(standing.shifts.iter().flatten());
+                let of_class = all.filter(|(share, _)| class.contains(*share));
+                Errors::of(&of_class.map(|(_, shift)| *shift).collect::<Vec<Shift>>())
             })
             .collect();
         let count = medians.first().map_or(0, |errors| errors.distances().len());
         let mut cells = vec![name.to_owned(), count.to_string()];
-        cells.extend(medians.iter().map(|errors| {
-            errors.median().map_or("–".to_owned(), |median| format!("{median:.2}"))
-        }));
+        cells.extend(medians.iter().map(|errors| number(errors.median())));
         rows.push(cells);
     }
     report.rows(&heads, &rows);

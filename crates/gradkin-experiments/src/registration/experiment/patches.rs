@@ -50,9 +50,9 @@ impl Patches<'_> {
     fn patch(&self, labelled: &Labelled, random: &mut ChaCha12Rng) -> Option<Sample> {
         let side = self.settings.patch_side;
         (0..TRIES).find_map(|_| {
-            let Labelled { scene, labels, .. } = &labelled.somewhere(2 * side, random);
-            let start = self.settings.start.draw(scene, random.next_u64());
-            let part = Sample::draw(scene, labels, &start, &self.settings.style);
+            let (scene, labels) = labelled.somewhere(2 * side, random);
+            let start = self.settings.start.draw(&scene, random.next_u64());
+            let part = Sample::draw(&scene, &labels, &start, &self.settings.style);
             part.random_patch(side, COVERED, random)
         })
     }
