@@ -36,6 +36,7 @@ mod stored;
 mod sweep;
 mod tensor;
 pub mod weights;
+mod windows;
 
 pub use error::{NetworkError, Result};
 pub use exchange::Party;
@@ -48,9 +49,10 @@ pub use ops::supported_operators;
 pub use parameters::{Parameter, Uncounted};
 pub use point::Point;
 pub use second::{Ascent, Record};
-pub use sweep::{BatchStatistics, Collected, Component, Sink, Sweep};
+pub use sweep::{BatchStatistics, Collected, Component, Imaged, Sink, Sweep};
 pub use tensor::{multiply, product};
 pub use weights::WeightsReport;
+pub use windows::Windows;
 
 /// The tensor library whose [`Tensor`](candle_core::Tensor) appears in factors.
 pub use candle_core;

@@ -20,6 +20,7 @@ use crate::ops::Reverse;
 use crate::point::Point;
 use crate::second::Record;
 use crate::tensor::lead_shape;
+use crate::windows::Windows;
 
 /// Takes the factors as the sweep finds them.
 pub trait Sink {
@@ -34,6 +35,27 @@ pub trait Sink {
     fn writes_out(&self, _component: usize) -> bool {
         false
     }
+
+    /// Whether a component that has [`Component::windows`] is wanted as the image that they go over. It then
+    /// comes to [`Sink::accept_imaged`].
+    fn takes_images(&self, _component: usize) -> bool {
+        false
+    }
+
+    /// The factor of a component that [`Sink::takes_images`] asks for, in place of [`Sink::accept`].
+    fn accept_imaged(&mut self, component: usize, _factor: Imaged) -> Result<()> {
+        Err(NetworkError::Usage(format!("component {component} was not asked for as an image")))
+    }
+}
+
+/// The factor of a convolution's weight before anything is unfolded: the gradient is Σ_t δ_t ⊗ a_t, a_t being
+/// what [`Windows`] cover of the image at position t.
+#[derive(Debug, Clone)]
+pub struct Imaged {
+    /// `[B, channels, size]`.
+    pub image: Tensor,
+    /// δ: `[B, d, cotangent, positions]`.
+    pub cotangent: Tensor,
 }
 
 /// A sink that keeps everything: one factor per component.
@@ -57,6 +79,8 @@ pub struct Component {
     pub parameter: usize,
     /// The form in which its gradient arrives.
     pub shape: FactorShape,
+    /// Where it is the weight of a convolution used once: how the rows a_t come from the image.
+    pub windows: Option<Windows>,
     merge: Merge,
     uses: usize,
 }
@@ -392,6 +416,11 @@ impl<'a> Sweep<'a> {
             let wrap = |error| network.node_error(node, error);
             for operand in factored {
                 let Some(leaf) = self.leaf_use(id, operand) else { continue };
+                if pending.takes_imaged(leaf) {
+                    let imaged = node.operator.imaged(operand, &reverse).map_err(wrap)?;
+                    pending.deliver_imaged(leaf, imaged)?;
+                    continue;
+                }
                 let factor = if pending.takes_written(leaf) {
                     node.operator.gradient(operand, &reverse)
                 } else {
@@ -501,7 +530,9 @@ impl<'a> Sweep<'a> {
                 let component = self.components.len();
                 let (shape, merge) = self.merged(parameter, &group)?;
                 group.iter().for_each(|u| self.uses[*u].component = component);
-                self.components.push(Component { parameter, shape, merge, uses: group.len() });
+                let windows = self.windows(&group, merge);
+                let uses = group.len();
+                self.components.push(Component { parameter, shape, windows, merge, uses });
             }
         }
         Ok(())
@@ -543,6 +574,14 @@ impl<'a> Sweep<'a> {
                 map.flatten_all()?.to_vec1::<i64>()?.into_iter().map(|at| at as usize).collect()
             }
         })
+    }
+
+    /// The windows of a component that is one convolution's weight.
+    fn windows(&self, group: &[usize], merge: Merge) -> Option<Windows> {
+        let [only] = group else { return None };
+        let Use { node, operand, .. } = self.uses[*only];
+        let operator = &self.network.nodes[node].operator;
+        operator.windows(operand).filter(|_| merge == Merge::Join)
     }
 
     /// The form that a group of uses takes together.
@@ -615,6 +654,17 @@ impl<'s, 'a> Pending<'s, 'a> {
         alone && self.sink.writes_out(leaf.component)
     }
 
+    /// Whether a use is all of its component, and that is wanted as an image.
+    fn takes_imaged(&self, leaf: &Use) -> bool {
+        self.sweep.components[leaf.component].windows.is_some()
+            && self.sink.takes_images(leaf.component)
+    }
+
+    fn deliver_imaged(&mut self, leaf: &Use, factor: Imaged) -> Result<()> {
+        self.done[leaf.component] = true;
+        self.sink.accept_imaged(leaf.component, factor)
+    }
+
     fn deliver(&mut self, leaf: &Use, factor: Factor) -> Result<()> {
         let component = leaf.component;
         self.waiting[component].push((leaf.value, factor));
@@ -661,14 +711,29 @@ impl<'s, 'a> Pending<'s, 'a> {
             if self.done[component] {
                 continue;
             }
-            if self.waiting[component].is_empty() {
-                let zeros = self.zeros(self.sweep.components[component].shape)?;
+            let Component { shape, windows, .. } = &self.sweep.components[component];
+            if let Some(windows) = windows.as_ref().filter(|_| self.sink.takes_images(component)) {
+                let zeros = self.imaged_zeros(*shape, windows)?;
+                self.sink.accept_imaged(component, zeros)?;
+            } else if self.waiting[component].is_empty() {
+                let zeros = self.zeros(*shape)?;
                 self.sink.accept(component, zeros)?;
             } else {
                 self.release(component)?;
             }
         }
         Ok(())
+    }
+
+    fn imaged_zeros(&self, shape: FactorShape, windows: &Windows) -> Result<Imaged> {
+        let FactorShape::Outer { cotangent, .. } = shape else {
+            return Err(NetworkError::Usage("windows over what is no convolution".into()));
+        };
+        let (dtype, device) = (self.sweep.network.dtype(), &candle_core::Device::Cpu);
+        let size = windows.numbers() / windows.channels().max(1);
+        let image = Tensor::zeros((self.batch, windows.channels(), size), dtype, device)?;
+        let shape = (self.batch, self.width, cotangent, windows.positions());
+        Ok(Imaged { image, cotangent: Tensor::zeros(shape, dtype, device)? })
     }
 
     fn zeros(&self, shape: FactorShape) -> Result<Factor> {

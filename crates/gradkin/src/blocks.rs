@@ -115,8 +115,8 @@ impl<T: Number> Job<'_, T> {
             });
         }
         let side = self.square_side();
-        for i in even_steps(left.0.count, side) {
-            for j in even_steps(right.0.count, side) {
+        for i in even_steps(0..left.0.count, side) {
+            for j in even_steps(0..right.0.count, side) {
                 if !same || j.start >= i.start {
                     self.square(&deferred, (left, i.clone()), (right, j), same)?;
                 }
@@ -178,8 +178,8 @@ impl<T: Number> Job<'_, T> {
     ) -> Vec<(Range<usize>, Range<usize>)> {
         let side = tile_side(rows.len(), columns.len());
         let mut tiles = Vec::new();
-        for i in steps(rows, side) {
-            for j in steps(columns.clone(), side) {
+        for i in even_steps(rows.clone(), side) {
+            for j in even_steps(columns.clone(), side) {
                 if !same || j.start >= i.start {
                     tiles.push((i.clone(), j));
                 }
@@ -231,9 +231,10 @@ fn pairs(i: &Range<usize>, j: &Range<usize>, same: bool) -> usize {
 }
 
 /// As few steps of at most so many as can be, all of about one length.
-fn even_steps(count: usize, most: usize) -> impl Iterator<Item = Range<usize>> {
-    let steps_needed = count.div_ceil(most.max(1)).max(1);
-    steps(0..count, count.div_ceil(steps_needed))
+fn even_steps(range: Range<usize>, most: usize) -> impl Iterator<Item = Range<usize>> {
+    let steps_needed = range.len().div_ceil(most.max(1)).max(1);
+    let step = range.len().div_ceil(steps_needed);
+    steps(range, step)
 }
 
 /// Tiles large enough for efficient products, small enough to share among threads.

@@ -1,16 +1,17 @@
 //! Gradients written out where pairs are taken, slice by slice, for components whose factors are far
 //! smaller than their gradients.
 //!
-//! A slice is a range of the rows of Σ_t δ_t ⊗ a_t, of all examples of a square of pairs: written once,
-//! it serves every pair of the square, and the next slice is written over it. Inner products are the
-//! sum over slices.
+//! A slice is a range of the rows and columns of Σ_t δ_t ⊗ a_t, of all examples of a square of pairs: written
+//! once, it serves every pair of the square, and the next slice is written over it. Inner products are the
+//! sum over slices. A convolution's slice takes whole channels of the image, which are unfolded for it alone.
 
 use std::ops::Range;
 
+use gradkin_network::Windows;
 use rayon::prelude::*;
 
 use crate::features::{Arrays, Features};
-use crate::number::{Into, Number, add_product_aat, product_abt, product_atb};
+use crate::number::{Into, Number, add_product_aat, product_ab, product_abt, product_atb};
 
 /// Numbers of a gradient's row that a slice has at most: products of more lose digits in single precision,
 /// where slices are added up in double.
@@ -31,6 +32,43 @@ struct Group {
     input: usize,
     /// Numbers of δ at one position that one row of products takes: q, or d·q for the trace.
     width: usize,
+    /// Where the image stands in place of a.
+    windows: Option<Windows>,
+}
+
+/// Part of the gradients of a group.
+#[derive(Debug, Clone)]
+struct Slice {
+    /// Which numbers of δ.
+    rows: Range<usize>,
+    /// Which numbers of a.
+    columns: Range<usize>,
+}
+
+impl Slice {
+    fn len(&self) -> usize {
+        self.rows.len() * self.columns.len()
+    }
+}
+
+impl Group {
+    /// Slices of about so many numbers.
+    fn slices(&self, most: usize) -> Vec<Slice> {
+        // Columns are cut at channels, rows anywhere. Images are unfolded again for each cut of the rows,
+        // so that channels are cut first.
+        let unit = self.windows.as_ref().map_or(self.input, Windows::elements).max(1);
+        let units = (most / (unit * self.width).max(1)).clamp(1, self.input.div_ceil(unit).max(1));
+        let height = (most / (unit * units)).clamp(1, self.width.max(1));
+        let mut list = Vec::new();
+        for first in (0..self.input).step_by(unit * units) {
+            let columns = first..(first + unit * units).min(self.input);
+            for first in (0..self.width).step_by(height) {
+                let rows = first..(first + height).min(self.width);
+                list.push(Slice { rows, columns: columns.clone() });
+            }
+        }
+        list
+    }
 }
 
 /// The deferred components of a layout.
@@ -51,6 +89,7 @@ impl Deferred {
                 input,
                 cotangent,
                 deferred: true,
+                windows,
             } = arrays
             {
                 let width = cotangent * outputs / rows;
@@ -59,6 +98,7 @@ impl Deferred {
                     positions: *positions,
                     input: *input,
                     width,
+                    windows: windows.clone(),
                 };
                 list.extend(groups.iter().map(group));
             }
@@ -88,17 +128,14 @@ impl Deferred {
         let mut finished = 0;
         let (mut of_left, mut of_right) = (Vec::new(), Vec::new());
         for group in &self.groups {
-            let row = examples * self.rows * group.input;
-            let height = (room / row.max(1)).min(LONGEST / group.input.max(1));
-            let height = height.clamp(1, group.width);
-            for first in (0..group.width).step_by(height) {
-                let slice = first..(first + height).min(group.width);
+            let most = (room / (examples * self.rows).max(1)).min(LONGEST);
+            for slice in group.slices(most) {
                 self.write(group, left, i.clone(), &slice, &mut of_left);
                 if !same {
                     self.write(group, right, j.clone(), &slice, &mut of_right);
                 }
                 let other = if same { &of_left } else { &of_right };
-                let len = slice.len() * group.input;
+                let len = slice.len();
                 let each = self.rows * len;
                 parts.par_iter_mut().for_each_init(Vec::new, |share, part| {
                     let (ni, nj) = (part.rows.len(), part.columns.len());
@@ -121,26 +158,41 @@ impl Deferred {
         Ok(())
     }
 
-    /// Rows `slice` of the gradients of some examples: `[examples, rows, |slice|·p]`.
+    /// A slice of the gradients of some examples: `[examples, rows, |slice|]`, in an order that is the same for
+    /// all of them.
     fn write<T: Number>(
         &self,
         group: &Group,
         features: &Features<T>,
         examples: Range<usize>,
-        slice: &Range<usize>,
+        slice: &Slice,
         out: &mut Vec<T>,
     ) {
         let (t, p, width) = (group.positions, group.input, group.width);
-        let len = slice.len() * p;
+        let Slice { rows, columns } = slice;
+        let len = slice.len();
         out.resize(examples.len() * self.rows * len, T::default());
         let [a, delta] = group.arrays.map(|array| features.arrays[array].as_slice());
-        out.par_chunks_exact_mut(self.rows * len).zip(examples).for_each(|(out, example)| {
-            let a = &a[example * t * p..(example + 1) * t * p];
+        let each = group.windows.as_ref().map_or(t * p, Windows::numbers);
+        let writing = out.par_chunks_exact_mut(self.rows * len).zip(examples);
+        writing.for_each_init(Vec::new, |unfolded, (out, example)| {
+            let a = &a[example * each..(example + 1) * each];
+            if let Some(windows) = &group.windows {
+                let elements = windows.elements().max(1);
+                let channels = columns.start / elements..columns.end / elements;
+                // What lies on padding stays zero.
+                unfolded.resize(columns.len() * t, T::default());
+                windows.unfold(a, channels, unfolded);
+            }
             let delta = &delta[example * self.rows * t * width..][..self.rows * t * width];
             for (delta, out) in delta.chunks_exact(t * width).zip(out.chunks_exact_mut(len)) {
-                // The columns of the slice: the last row of δ ends where they do.
-                let delta = &delta[slice.start..(t - 1) * width + slice.end];
-                product_atb((slice.len(), p, t), (delta, width), a, out);
+                // These rows of the slice: the last position of δ ends where they do.
+                let delta = &delta[rows.start..(t - 1) * width + rows.end];
+                if group.windows.is_some() {
+                    product_ab((columns.len(), rows.len(), t), unfolded, (delta, width), out);
+                } else {
+                    product_atb((rows.len(), p, t), (delta, width), a, out);
+                }
             }
         });
     }
@@ -203,7 +255,8 @@ mod tests {
         let features = features();
         let groups = vec![[0, 1], [2, 3]];
         let (positions, input, cotangent) = (POSITIONS, INPUT, COTANGENT);
-        let layout = [Arrays::Factored { groups, positions, input, cotangent, deferred: true }];
+        let (deferred, windows) = (true, None);
+        let layout = [Arrays::Factored { groups, positions, input, cotangent, deferred, windows }];
         for (trace, room) in [(true, 0), (true, 60), (true, 10_000), (false, 0), (false, 10_000)] {
             let deferred = Deferred::new(&layout, OUTPUTS, trace);
             let rows = if trace { 1 } else { OUTPUTS };

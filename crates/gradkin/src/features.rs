@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use gradkin_network::candle_core::{DType, Tensor};
-use gradkin_network::{Factor, FactorShape, NetworkError, Sink, Sweep};
+use gradkin_network::{Factor, FactorShape, Imaged, NetworkError, Sink, Sweep, Windows};
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
@@ -44,6 +44,8 @@ pub(crate) struct Recipe<'a> {
     pub(crate) maps_beside: bool,
     /// Whether gradients that are written out are handed on while they are in cache and not kept.
     pub(crate) passes_written: bool,
+    /// Whether nobody asks for ranks, so that of plain inner products K(x, x) need not be taken.
+    pub(crate) ranks_unused: bool,
 }
 
 /// Written-out gradients of a micro-batch by one component, on their way.
@@ -69,13 +71,15 @@ pub(crate) enum Arrays {
     /// `[N, d·len]`; empty where the recipe passes it on.
     Dense { array: usize, len: usize },
     /// Per group a `[N, T·p]` and δ, which is `[N, T·d·q]` for the trace and `[N, d·T·q]` for
-    /// matrices. Where `deferred`, gradients are written out when pairs are taken.
+    /// matrices. Where `deferred`, gradients are written out when pairs are taken; with `windows` the
+    /// image stands in place of a.
     Factored {
         groups: Vec<[usize; 2]>,
         positions: usize,
         input: usize,
         cotangent: usize,
         deferred: bool,
+        windows: Option<Windows>,
     },
     /// Row numbers `[N, T]` and δ `[N, d·T·width]`.
     Rows { index: usize, array: usize, positions: usize, width: usize },
@@ -106,10 +110,13 @@ impl Recipe<'_> {
                     FactorShape::Outer { groups, positions, input, cotangent, .. },
                     form @ (Form::Factored | Form::Deferred),
                 ) => {
-                    let one = |_| [add(positions * input), add(d * positions * cotangent)];
+                    let windows = planned.windows.clone();
+                    let of_input =
+                        windows.as_ref().map_or(positions * input, |windows| windows.numbers());
+                    let one = |_| [add(of_input), add(d * positions * cotangent)];
                     let groups = (0..groups).map(one).collect();
                     let deferred = form == Form::Deferred;
-                    Arrays::Factored { groups, positions, input, cotangent, deferred }
+                    Arrays::Factored { groups, positions, input, cotangent, deferred, windows }
                 }
                 (FactorShape::Rows { positions, width, .. }, Form::Rows) => {
                     indices.push(positions);
@@ -161,6 +168,11 @@ impl Recipe<'_> {
             gradkin_network::Precision::F32 => 1e-9,
             gradkin_network::Precision::F64 => 1e-13,
         }
+    }
+
+    /// Whether K(x, x) of an example decides nothing but whether its gradients are finite.
+    fn goes_without_kernels(&self) -> bool {
+        self.ranks_unused && self.kind == Kind::Inner && !self.keep_own
     }
 
     /// The map of an example on a side.
@@ -274,7 +286,7 @@ impl<T: Number> Features<T> {
         self.count = count;
         self.arrays.resize_with(widths.len(), Vec::new);
         for (array, width) in self.arrays.iter_mut().zip(widths) {
-            array.resize(width * count, T::default());
+            lengthen(array, width * count);
         }
         self.indices.resize_with(index_widths.len(), Vec::new);
         for (index, width) in self.indices.iter_mut().zip(index_widths) {
@@ -285,6 +297,16 @@ impl<T: Number> Features<T> {
         let own = if recipe.keep_own { recipe.width() * recipe.width() } else { 0 };
         self.own.resize(own * count, 0.0);
         self.maps.resize(if recipe.maps_beside { count } else { 0 }, None);
+    }
+}
+
+/// Brings an array to a length. A new one comes from the system, which has zeros only: they are not
+/// written once more, and the threads that fill the array meet its memory first, each its own part.
+fn lengthen<T: Number>(array: &mut Vec<T>, len: usize) {
+    if array.capacity() < len {
+        *array = vec![T::default(); len];
+    } else {
+        array.resize(len, T::default());
     }
 }
 
@@ -374,11 +396,41 @@ fn mapped_seeds(seeds: &Tensor, maps: &[Map]) -> Result<Tensor> {
     Ok(Tensor::from_vec(values, shape, seeds.device())?.to_dtype(seeds.dtype())?)
 }
 
+/// Gradients whose entries stay below this are surely finite, in either precision.
+const LARGEST: f64 = 1e38;
+
 /// A component's factor as plain arrays: `[B, d·inner]` and, where factored, a `[B, groups, T·p]`.
 struct Raw<T> {
     delta: Vec<T>,
     input: Vec<T>,
     index: Vec<i64>,
+}
+
+impl<T: Number> Raw<T> {
+    /// No entry of the gradients of example `b`, of so many, is larger; infinite where one is not finite.
+    fn bound(&self, arrays: &Arrays, b: usize, count: usize) -> f64 {
+        let largest = |all: &[T]| {
+            let width = all.len() / count.max(1);
+            // NaN compares with nothing.
+            let larger = |largest: f64, x: &T| {
+                let x = x.to_f64().abs();
+                if x <= largest {
+                    largest
+                } else if x.is_nan() {
+                    f64::INFINITY
+                } else {
+                    x
+                }
+            };
+            all[b * width..(b + 1) * width].iter().fold(0.0, larger)
+        };
+        let delta = largest(&self.delta);
+        match arrays {
+            Arrays::Dense { .. } => delta,
+            Arrays::Factored { positions, .. } => *positions as f64 * delta * largest(&self.input),
+            Arrays::Rows { positions, .. } => *positions as f64 * delta,
+        }
+    }
 }
 
 /// Brings each factor into its planned form as it comes, while it is still in cache, and lets go of
@@ -396,6 +448,17 @@ impl<T: Number> Sink for Taken<'_, T> {
 
     fn writes_out(&self, component: usize) -> bool {
         matches!(self.layout[component], Arrays::Dense { .. })
+    }
+
+    fn takes_images(&self, component: usize) -> bool {
+        matches!(self.layout[component], Arrays::Factored { windows: Some(_), .. })
+    }
+
+    fn accept_imaged(&mut self, component: usize, factor: Imaged) -> Result<(), NetworkError> {
+        let Imaged { image, cotangent } = factor;
+        let (delta, input) = (numbers(&cotangent)?, numbers(&image)?);
+        self.raw[component] = Some(Raw { delta, input, index: Vec::new() });
+        Ok(())
     }
 }
 
@@ -443,6 +506,20 @@ impl<T: Number> Swept<T> {
             return Ok(Self { raw, count, maps, kernels: Vec::new() });
         }
         let d = recipe.width();
+        if recipe.goes_without_kernels() {
+            let finite = |b: usize| {
+                let parts = raw.iter().zip(layout);
+                parts.map(|(raw, arrays)| raw.bound(arrays, b, count)).sum::<f64>() < LARGEST
+            };
+            if (0..count).all(finite) {
+                return Ok(Self {
+                    raw,
+                    count,
+                    maps: vec![Some((d, None)); count],
+                    kernels: Vec::new(),
+                });
+            }
+        }
         let kernel = |b: usize| {
             let mut kernel = vec![0.0; d * d];
             for (raw, arrays) in raw.iter().zip(layout) {
@@ -459,7 +536,7 @@ impl<T: Number> Swept<T> {
     fn own(&self, b: usize, d: usize) -> Vec<f64> {
         let Some((_, Some(map))) = &self.maps[b] else { return self.kernels[b].clone() };
         let (mut half, mut whole) = (vec![0.0; d * d], vec![0.0; d * d]);
-        product_ab((d, d, d), map, &self.kernels[b], &mut half);
+        product_ab((d, d, d), map, (&self.kernels[b], d), &mut half);
         product_abt((d, d, d), &half, map, &mut whole, Into::Replace);
         whole
     }
@@ -605,7 +682,18 @@ fn add_self_kernel<T: Number>(
         Arrays::Dense { len, .. } => {
             add_written(&raw.delta[b * d * len..(b + 1) * d * len], d, kernel);
         }
-        Arrays::Factored { groups, positions, input, cotangent, deferred: true } => {
+        Arrays::Factored { positions, input, cotangent, windows: Some(windows), .. } => {
+            let (t, p, q) = (*positions, *input, *cotangent);
+            let (image, delta) = (windows.numbers(), d * q * t);
+            let mut columns = vec![T::default(); p * t];
+            let image = &raw.input[b * image..(b + 1) * image];
+            windows.unfold(image, 0..windows.channels(), &mut columns);
+            let mut written = vec![T::default(); d * q * p];
+            let delta = &raw.delta[b * delta..(b + 1) * delta];
+            product_abt((d * q, p, t), delta, &columns, &mut written, Into::Replace);
+            add_written(&written, d, kernel);
+        }
+        Arrays::Factored { groups, positions, input, cotangent, deferred: true, .. } => {
             let (g_count, t, p, q) = (groups.len(), *positions, *input, *cotangent);
             let mut written = vec![T::default(); d * q * p];
             for g in 0..g_count {
@@ -618,7 +706,7 @@ fn add_self_kernel<T: Number>(
                 add_written(&written, d, kernel);
             }
         }
-        Arrays::Factored { groups, positions, input, cotangent, deferred: false } => {
+        Arrays::Factored { groups, positions, input, cotangent, deferred: false, .. } => {
             // Σ_{t,u} (a_t·a_u)(δ_t·δ_u) = Σ_t δ_t · (Σ_u (a_t·a_u) δ_u).
             let (g_count, t, p, q) = (groups.len(), *positions, *input, *cotangent);
             let mut inner = vec![0.0; t * t];
@@ -633,7 +721,7 @@ fn add_self_kernel<T: Number>(
                     delta.extend(raw.delta[at..at + t * q].iter().map(|x| x.to_f64()));
                 }
                 for (from, to) in delta.chunks(t * q).zip(reached.chunks_mut(t * q)) {
-                    product_ab((t, q, t), &inner, from, to);
+                    product_ab((t, q, t), &inner, (from, q), to);
                 }
                 product_abt((d, d, t * q), &delta, &reached, kernel, Into::Add);
             }
@@ -703,6 +791,22 @@ fn place<T: Number>(
             target.indices[*index][b * positions..(b + 1) * positions]
                 .copy_from_slice(swept.index(component, b));
         }
+        Arrays::Factored { groups, positions, cotangent, windows: Some(windows), .. } => {
+            let (t_count, q, width) = (*positions, *cotangent, windows.numbers());
+            for [image, delta] in groups {
+                target.arrays[*image][b * width..(b + 1) * width]
+                    .copy_from_slice(swept.input(component, b));
+                let target = &mut target.arrays[*delta][b * own.len()..(b + 1) * own.len()];
+                for (c, own) in own.chunks_exact(q * t_count).enumerate() {
+                    for t in 0..t_count {
+                        let to =
+                            if recipe.positions_first { t * d + c } else { c * t_count + t } * q;
+                        let row = target[to..to + q].iter_mut();
+                        row.zip(own[t..].iter().step_by(t_count)).for_each(|(to, x)| *to = *x);
+                    }
+                }
+            }
+        }
         Arrays::Factored { groups, positions, input, cotangent, .. } => {
             let (g_count, t_count, q) = (groups.len(), *positions, *cotangent);
             let a_width = t_count * input;
@@ -730,6 +834,6 @@ fn apply<T: Number>(map: &[f64], rows: &[T], d: usize) -> Vec<T> {
     let map: Vec<T> = map.iter().map(|m| T::from_f64(*m)).collect();
     let inner = rows.len() / d.max(1);
     let mut result = vec![T::default(); rows.len()];
-    product_ab((d, inner, d), &map, rows, &mut result);
+    product_ab((d, inner, d), &map, (rows, inner), &mut result);
     result
 }

@@ -414,7 +414,7 @@ impl<T: Number> Part<T> {
         share.resize(rows * unit, T::default());
         let stride = self.members.len() * self.units;
         if stride * unit == gradients.len() {
-            return product_ab((rows, unit, stride), &self.weights, gradients, share);
+            return product_ab((rows, unit, stride), &self.weights, (gradients, unit), share);
         }
         share.fill(T::default());
         for (at, b) in self.members.iter().enumerate() {
@@ -651,7 +651,7 @@ impl<T: Number> Sums<T> {
         let mut own = vec![0.0; d * self.rows];
         for (product, map) in products.chunks_exact_mut(d * self.rows).zip(maps) {
             if let Some((_, Some(map))) = map {
-                product_ab((d, self.rows, d), map, product, &mut own);
+                product_ab((d, self.rows, d), map, (product, self.rows), &mut own);
                 product.copy_from_slice(&own);
             }
         }

@@ -321,6 +321,7 @@ impl<'a> Similarity<'a> {
             keep_own: false,
             maps_beside: false,
             passes_written: false,
+            ranks_unused: false,
         })
     }
 
@@ -395,7 +396,9 @@ impl<'a> Similarity<'a> {
         let symmetric = columns.is_none() && self.settings.kind != Kind::Influence;
         let partners =
             if symmetric { n as f64 / 2.0 } else { m as f64 * n as f64 / (n + m) as f64 };
-        let recipe = self.recipe(Purpose::Pairs(partners))?;
+        let zero_counts = self.settings.kind != Kind::Inner;
+        let mut recipe = self.recipe(Purpose::Pairs(partners))?;
+        recipe.ranks_unused = !zero_counts;
         for set in [Some(rows), columns].into_iter().flatten() {
             check_labels(&recipe, set)?;
         }
@@ -404,7 +407,6 @@ impl<'a> Similarity<'a> {
         let pairs = if symmetric { n as u64 * (n as u64 + 1) / 2 } else { n as u64 * m as u64 };
         let pairs = Counter::new(watch, Stage::Pairs, pairs);
         let other = columns.unwrap_or(rows);
-        let zero_counts = self.settings.kind != Kind::Inner;
         let mut undefined = (Undefined::default(), Undefined::default());
         let (layout, ..) = recipe.layout();
         let spare = (budget / 5).clamp(1 << 20, 512 << 20);

@@ -74,15 +74,16 @@ pub(crate) fn mirror<T: Number>(c: &mut [T], n: usize) {
     }
 }
 
-/// `c = a · b` for row-major a `[m, k]`, b `[k, n]`, c `[m, n]`, on the calling thread.
+/// `c = a · b` for row-major a `[m, k]`, b `[k, n]` within rows of `stride` numbers, c `[m, n]`, on the calling
+/// thread.
 pub(crate) fn product_ab<T: Number>(
     (m, n, k): (usize, usize, usize),
     a: &[T],
-    b: &[T],
+    (b, stride): (&[T], usize),
     c: &mut [T],
 ) {
     let a = MatRef::from_row_major_slice(a, m, k);
-    let b = MatRef::from_row_major_slice(b, k, n);
+    let b = MatRef::from_row_major_slice_with_stride(b, k, n, stride);
     let c = MatMut::from_row_major_slice_mut(c, m, n);
     multiply(c, Accum::Replace, a, b, T::from_f64(1.0));
 }

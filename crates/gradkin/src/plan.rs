@@ -1,6 +1,6 @@
 //! Which form of inner product each component takes, by counted work and memory.
 
-use gradkin_network::{FactorShape, Sweep};
+use gradkin_network::{Component, FactorShape, Sweep, Windows};
 
 use crate::similarity::Reduction;
 
@@ -44,6 +44,8 @@ pub struct Planned {
     pub work_per_pair: f64,
     /// Numbers kept per example.
     pub numbers: usize,
+    /// Where images are kept in place of what windows cover of them: those windows.
+    pub windows: Option<Windows>,
 }
 
 /// Entry-wise work moves memory where a matrix product reuses registers; measured, one entry costs
@@ -99,14 +101,27 @@ pub(crate) const SQUARE: usize = 2048;
 /// Whether writing gradients out where pairs are taken pays: they are written again for every square
 /// that an example has a part in, which may cost a little where it halves the memory at least. Memory
 /// that is short costs whole sweeps, and even where it is not, its first use is slow.
-fn defers(shape: FactorShape, outputs: usize, reduction: Reduction, partners: f64) -> bool {
+fn defers(component: &Component, outputs: usize, reduction: Reduction, partners: f64) -> bool {
     const MOST_WORK: f64 = 0.15;
+    let shape = component.shape;
     let FactorShape::Outer { positions: 2.., .. } = shape else { return false };
     let squares = (2.0 * partners / SQUARE as f64).ceil().max(1.0);
-    let (pair, kept) = cost(shape, Form::Deferred, outputs, reduction);
+    let (pair, _) = cost(shape, Form::Deferred, outputs, reduction);
+    let kept = numbers_deferred(component, outputs);
     let (_, written) = cost(shape, Form::Dense, outputs, reduction);
     2 * kept <= written
         && squares * preparation(shape, Form::Deferred, outputs) <= MOST_WORK * pair * partners
+}
+
+/// Numbers kept of an example where its gradient is written out later: of a convolution's weight δ and the
+/// image, of others δ and a.
+fn numbers_deferred(component: &Component, outputs: usize) -> usize {
+    match (component.shape, &component.windows) {
+        (FactorShape::Outer { positions, cotangent, .. }, Some(windows)) => {
+            windows.numbers() + outputs * positions * cotangent
+        }
+        (shape, _) => shape.numbers(outputs),
+    }
 }
 
 /// What features are wanted for.
@@ -156,7 +171,8 @@ pub(crate) fn plan(
     forced: Option<Form>,
 ) -> Vec<Planned> {
     let network = sweep.network();
-    let choose = |shape: FactorShape| -> Form {
+    let choose = |component: &Component| -> Form {
+        let shape = component.shape;
         let forms = possible_forms(shape);
         let pairs = matches!(purpose, Purpose::Pairs(_));
         if let Some(form) = forced.filter(|form| forms.contains(form)) {
@@ -176,7 +192,7 @@ pub(crate) fn plan(
         let best = at_once.min_by(|a, b| total(a).total_cmp(&total(b)));
         match (best.copied().unwrap_or(Form::Dense), purpose) {
             (Form::Dense, Purpose::Pairs(partners))
-                if defers(shape, outputs, reduction, partners) =>
+                if defers(component, outputs, reduction, partners) =>
             {
                 Form::Deferred
             }
@@ -187,8 +203,12 @@ pub(crate) fn plan(
         .components()
         .iter()
         .map(|component| {
-            let form = choose(component.shape);
-            let (work_per_pair, numbers) = cost(component.shape, form, outputs, reduction);
+            let form = choose(component);
+            let (work_per_pair, mut numbers) = cost(component.shape, form, outputs, reduction);
+            let deferred = form == Form::Deferred;
+            if deferred {
+                numbers = numbers_deferred(component, outputs);
+            }
             Planned {
                 parameter: component.parameter,
                 name: network.parameters()[component.parameter].name.clone(),
@@ -196,6 +216,7 @@ pub(crate) fn plan(
                 form,
                 work_per_pair,
                 numbers,
+                windows: component.windows.clone().filter(|_| deferred),
             }
         })
         .collect()

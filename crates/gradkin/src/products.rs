@@ -51,7 +51,9 @@ impl Products<'_> {
                 }
                 // Written out for many tiles at once.
                 Arrays::Factored { deferred: true, .. } => {}
-                Arrays::Factored { groups, positions, input, cotangent, deferred: false } => {
+                Arrays::Factored {
+                    groups, positions, input, cotangent, deferred: false, ..
+                } => {
                     for [a, delta] in groups {
                         let factored = Factored {
                             rows: self.rows(),

@@ -9,10 +9,12 @@ use super::second::{Ascended, Second, plus};
 use super::{Build, Forward, Inputs, Operator, Reverse, Setup, required};
 use crate::error::{OpResult, fail};
 use crate::factor::{Factor, FactorShape, Order};
+use crate::sweep::Imaged;
 use crate::tensor::{
     Axis, Fold, FoldedProduct, Padding, Unfold, UnfoldedProduct, WeightGradient, Window,
     checked_count, countable, lead_shape, matmul, shared_product, sum_axes, sum_of_products,
 };
+use crate::windows::Windows;
 
 pub(super) const OPERATORS: &[(&str, Build)] = &[
     ("Conv", |s| Convolution::build(s, Direction::Forward)),
@@ -193,6 +195,11 @@ impl Convolution {
     fn positions(&self) -> usize {
         self.window.out_count()
     }
+
+    /// Whether each example has one image, all of whose channels meet.
+    fn is_imaged(&self) -> bool {
+        self.direction == Direction::Forward && self.groups == 1 && self.images == 1
+    }
 }
 
 impl Operator for Convolution {
@@ -351,16 +358,27 @@ impl Operator for Convolution {
     }
 
     fn gradient(&self, operand: usize, sweep: &Reverse) -> OpResult<Factor> {
-        let (batch, width) = (sweep.batch, sweep.width);
-        let x = sweep.input(0)?;
-        let by_image = self.direction == Direction::Forward && self.groups == 1;
-        if !by_image || self.images != 1 || x.dims()[0] != batch {
+        if !self.is_imaged() || sweep.input(0)?.dims()[0] != sweep.batch {
             return Ok(self.factor(operand, sweep)?.written()?);
         }
-        let x = x.contiguous()?.reshape((batch, self.in_channels, self.window.in_count()))?;
+        let Imaged { image, cotangent } = self.imaged(operand, sweep)?;
+        Ok(Factor::Dense(self.gradient.apply(&image, &cotangent)?))
+    }
+
+    fn windows(&self, operand: usize) -> Option<Windows> {
+        (operand == 1 && self.is_imaged()).then(|| Windows::new(self.in_channels, &self.window))
+    }
+
+    fn imaged(&self, _operand: usize, sweep: &Reverse) -> OpResult<Imaged> {
+        let (batch, width) = (sweep.batch, sweep.width);
+        let x = sweep.input(0)?;
+        let shape = (x.dims()[0], self.in_channels, self.window.in_count());
+        let image = x.contiguous()?.reshape(shape)?;
+        // An image that all examples share is repeated.
+        let image = image.broadcast_as((batch, shape.1, shape.2))?;
         let shape = (batch, width, self.channels, self.positions());
-        let delta = sweep.cotangent()?.contiguous()?.reshape(shape)?;
-        Ok(Factor::Dense(self.gradient.apply(&x, &delta)?))
+        let cotangent = sweep.cotangent()?.contiguous()?.reshape(shape)?;
+        Ok(Imaged { image, cotangent })
     }
 }
 

@@ -49,7 +49,9 @@ use crate::error::{OpResult, OperatorError, fail};
 use crate::exchange::Party;
 use crate::factor::{Factor, FactorShape};
 use crate::onnx::{Attributes, Width};
+use crate::sweep::Imaged;
 use crate::tensor;
+use crate::windows::Windows;
 use second::Ascended;
 
 /// What a forward step leaves behind.
@@ -99,6 +101,16 @@ pub(crate) trait Operator: Debug + Send + Sync {
     /// The same gradient written out, for those who would write it out themselves.
     fn gradient(&self, operand: usize, sweep: &Reverse) -> OpResult<Factor> {
         Ok(self.factor(operand, sweep)?.written()?)
+    }
+
+    /// The windows that the gradient of input `operand` can be had by from the image, not unfolded.
+    fn windows(&self, _operand: usize) -> Option<Windows> {
+        None
+    }
+
+    /// What such a gradient is made of. Called only where [`Operator::windows`] gives some.
+    fn imaged(&self, operand: usize, _sweep: &Reverse) -> OpResult<Imaged> {
+        fail!("input {operand} has no windows")
     }
 
     /// Whether outputs are a linear function of the float inputs, all of them together.

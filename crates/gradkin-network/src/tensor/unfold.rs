@@ -175,7 +175,7 @@ fn fold<T: WithDType>(data: &[T], planes: usize, window: &Window) -> Vec<T> {
 }
 
 /// How a window copies planes to columns.
-pub(super) struct Unfolding {
+pub(crate) struct Unfolding {
     size: usize,
     columns: usize,
     stride: usize,
@@ -184,7 +184,7 @@ pub(super) struct Unfolding {
 }
 
 impl Unfolding {
-    pub(super) fn new(window: &Window) -> Self {
+    pub(crate) fn new(window: &Window) -> Self {
         let (size, columns) = (window.in_count(), window.kernel_count() * window.out_count());
         let stride = window.axes.last().map_or(1, |a| a.stride);
         let runs = runs(window);
@@ -193,7 +193,7 @@ impl Unfolding {
     }
 
     /// Columns of all planes, where padding holds zeros already.
-    pub(super) fn write<T: WithDType>(&self, data: &[T], out: &mut [T]) {
+    pub(crate) fn write<T: WithDType>(&self, data: &[T], out: &mut [T]) {
         let planes = data.chunks_exact(self.size.max(1));
         for (plane, column) in planes.zip(out.chunks_exact_mut(self.columns.max(1))) {
             for run in &self.runs {

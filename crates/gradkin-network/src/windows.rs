@@ -1,0 +1,120 @@
+//! How a convolution's windows turn an image into the rows a_t of its weight's gradient Σ_t δ_t ⊗ a_t.
+//!
+//! Unfolded, an image is as many times larger as a window has elements, and whoever keeps the factors of
+//! many examples keeps mostly that. Those who can unfold where they need the rows keep the image.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use candle_core::WithDType;
+
+use crate::tensor::{Unfolding, Window};
+
+/// The windows of a convolution of one group over the image of one example, `[channels, size]`.
+///
+/// ```no_run
+/// # fn main() -> Result<(), gradkin_network::NetworkError> {
+/// use gradkin_network::{Model, Network, Options, Sweep};
+/// let network = Network::new(&Model::open("model.onnx")?, &Options::default())?;
+/// let sweep = Sweep::new(&network, None, None)?;
+/// let windows = sweep.components()[0].windows.as_ref().expect("a convolution's weight");
+/// let image = vec![1f32; windows.numbers()];
+/// let mut columns = vec![0f32; windows.channels() * windows.elements() * windows.positions()];
+/// windows.unfold(&image, 0..windows.channels(), &mut columns);
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Windows {
+    channels: usize,
+    window: Window,
+    unfolding: Arc<Unfolding>,
+}
+
+impl fmt::Debug for Windows {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { channels, window, .. } = self;
+        formatter
+            .debug_struct("Windows")
+            .field("channels", channels)
+            .field("window", window)
+            .finish()
+    }
+}
+
+impl PartialEq for Windows {
+    fn eq(&self, other: &Self) -> bool {
+        (self.channels, &self.window) == (other.channels, &other.window)
+    }
+}
+
+impl Windows {
+    pub(crate) fn new(channels: usize, window: &Window) -> Self {
+        let unfolding = Arc::new(Unfolding::new(window));
+        Self { channels, window: window.clone(), unfolding }
+    }
+
+    /// Channels of the image.
+    pub fn channels(&self) -> usize {
+        self.channels
+    }
+
+    /// Numbers of an image: all its channels.
+    pub fn numbers(&self) -> usize {
+        self.channels * self.window.in_count()
+    }
+
+    /// Elements of a window in one channel.
+    pub fn elements(&self) -> usize {
+        self.window.kernel_count()
+    }
+
+    /// Positions of the window, T.
+    pub fn positions(&self) -> usize {
+        self.window.out_count()
+    }
+
+    /// What windows cover in some channels of an image: `[|channels| · elements, T]`, row-major, in the order
+    /// of the weight's entries for one output channel.
+    ///
+    /// `columns` holds zeros, or what an earlier call with as many channels has left in it: what lies on
+    /// padding is not written.
+    ///
+    /// # Panics
+    /// Where `image` is shorter than [`Windows::numbers`], and where `channels` reaches beyond them.
+    pub fn unfold<T: WithDType>(&self, image: &[T], channels: Range<usize>, columns: &mut [T]) {
+        let plane = self.window.in_count();
+        self.unfolding.write(&image[channels.start * plane..channels.end * plane], columns);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{Device, Tensor};
+
+    use super::*;
+    use crate::tensor::{Axis, Unfold};
+
+    #[test]
+    fn channels_unfold_one_by_one_as_all_at_once() -> candle_core::Result<()> {
+        let axis = |size: usize, stride: usize| {
+            let out = (size + 2 - 3) / stride + 1;
+            Axis { size, kernel: 3, stride, dilation: 1, before: 1, after: 1, out }
+        };
+        for stride in [1, 2] {
+            let window = Window { axes: vec![axis(7, stride), axis(6, stride)] };
+            let windows = Windows::new(4, &window);
+            assert_eq!((windows.numbers(), windows.elements()), (4 * 42, 9));
+            let x = Tensor::randn(0f64, 1.0, (1, 4, 42), &Device::Cpu)?;
+            let wanted = x.apply_op1(Unfold(window))?.flatten_all()?.to_vec1::<f64>()?;
+            let image = x.flatten_all()?.to_vec1::<f64>()?;
+            let one = windows.elements() * windows.positions();
+            let mut columns = vec![0.0; one];
+            for channel in 0..4 {
+                windows.unfold(&image, channel..channel + 1, &mut columns);
+                assert_eq!(columns, wanted[channel * one..(channel + 1) * one]);
+            }
+        }
+        Ok(())
+    }
+}
