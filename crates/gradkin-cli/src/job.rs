@@ -6,7 +6,7 @@ use std::path::Path;
 use gradkin::network::{Network, Options, Precision};
 use gradkin::{
     Examples, Kernel, Kind, Metric, Neighbors, OutputChoice, Reduction, Select, Settings,
-    Similarity, Undefined, Watch,
+    Similarity, Storage, Undefined, Watch,
 };
 use gradkin_data::{Dataset, Prepared, TargetInput};
 use regex::Regex;
@@ -98,6 +98,29 @@ impl Job {
         self.record.note("output_name", logits.clone());
         self.settings.output.name = Some(logits);
         self.similarity().map(|_| ())
+    }
+
+    /// Keep gradients as asked for. What that changes is measured on a sample, told and recorded.
+    pub(crate) fn keep_in(&mut self, wanted: args::Storage, printer: &Printer) -> Outcome {
+        const SAMPLE: usize = 64;
+        self.settings.storage = match wanted {
+            args::Storage::Full => return Ok(()),
+            args::Storage::F16 => Storage::F16,
+            args::Storage::Bf16 => Storage::BF16,
+        };
+        if self.network().precision() == Precision::F64 {
+            let message = "gradients in double precision are not kept in 16 bits";
+            return Err(Failure::mistake(message).hint("leave out --storage or --dtype f64"));
+        }
+        let error = self.similarity()?.storage_error(&self.data, SAMPLE, 0)?;
+        self.record.note("storage", format!("{wanted:?}").to_lowercase());
+        self.record.note("storage_error", error);
+        printer.note(format!(
+            "gradients are kept in 16 bits; among {} that moves similarities by at most {error:.1e} of \
+             the largest",
+            text::counted(SAMPLE.min(self.data.len()), "example"),
+        ));
+        Ok(())
     }
 
     /// Whether there are two data sets.

@@ -34,7 +34,7 @@ impl Blocks {
         budget: usize,
         bytes: usize,
     ) -> Result<Self> {
-        let each = (recipe.numbers() * bytes).max(1);
+        let each = recipe.bytes(bytes).max(1);
         // A fifth at least is left for sweeps in progress, tiles and what the allocator holds back.
         let sweeps = recipe.in_progress() * bytes;
         let room_beside = |kept: usize| (budget - kept) / each;

@@ -172,26 +172,23 @@ impl Deferred {
         let Slice { rows, columns } = slice;
         let len = slice.len();
         out.resize(examples.len() * self.rows * len, T::default());
-        let [a, delta] = group.arrays.map(|array| features.arrays[array].as_slice());
-        let each = group.windows.as_ref().map_or(t * p, Windows::numbers);
         let writing = out.par_chunks_exact_mut(self.rows * len).zip(examples);
         writing.for_each_init(Vec::new, |unfolded, (out, example)| {
-            let a = &a[example * each..(example + 1) * each];
+            let [a, delta] = group.arrays.map(|array| features.part(array, example..example + 1));
             if let Some(windows) = &group.windows {
                 let elements = windows.elements().max(1);
                 let channels = columns.start / elements..columns.end / elements;
                 // What lies on padding stays zero.
                 unfolded.resize(columns.len() * t, T::default());
-                windows.unfold(a, channels, unfolded);
+                windows.unfold(&a, channels, unfolded);
             }
-            let delta = &delta[example * self.rows * t * width..][..self.rows * t * width];
             for (delta, out) in delta.chunks_exact(t * width).zip(out.chunks_exact_mut(len)) {
                 // These rows of the slice: the last position of δ ends where they do.
                 let delta = &delta[rows.start..(t - 1) * width + rows.end];
                 if group.windows.is_some() {
                     product_ab((columns.len(), rows.len(), t), unfolded, (delta, width), out);
                 } else {
-                    product_atb((rows.len(), p, t), (delta, width), a, out);
+                    product_atb((rows.len(), p, t), (delta, width), &a, out);
                 }
             }
         });
@@ -223,6 +220,7 @@ mod tests {
         Features {
             count: EXAMPLES,
             arrays,
+            packed: Vec::new(),
             indices: Vec::new(),
             ranks: vec![OUTPUTS; EXAMPLES],
             finite: vec![true; EXAMPLES],

@@ -4,6 +4,7 @@
 //! outer products with δ replaced by K(x,x)^−½ δ. So the trace of a correlation, Σ of d×d entries for
 //! every pair, is one inner product of vectors that were whitened once.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -18,6 +19,7 @@ use crate::output::Output;
 use crate::plan::{Form, Planned};
 use crate::progress::Counter;
 use crate::similarity::{Kind, Reduction};
+use crate::storage::{Packed, PackedTarget, Storage};
 use crate::whiten::Spectrum;
 
 /// Which side of K an example stands on; only influence treats them differently.
@@ -46,6 +48,8 @@ pub(crate) struct Recipe<'a> {
     pub(crate) passes_written: bool,
     /// Whether nobody asks for ranks, so that of plain inner products K(x, x) need not be taken.
     pub(crate) ranks_unused: bool,
+    /// How features of blocks are kept.
+    pub(crate) storage: Storage,
 }
 
 /// Written-out gradients of a micro-batch by one component, on their way.
@@ -144,6 +148,13 @@ impl Recipe<'_> {
         floats.iter().sum::<usize>() + 2 * indices.iter().sum::<usize>()
     }
 
+    /// Bytes kept per example, where a number that is not packed takes so many.
+    pub(crate) fn bytes(&self, float: usize) -> usize {
+        let (_, floats, indices) = self.layout();
+        floats.iter().sum::<usize>() * self.storage.bytes(float)
+            + indices.iter().sum::<usize>() * size_of::<i64>()
+    }
+
     /// Examples to sweep at once: enough for efficient products, few enough to stay in cache.
     pub(crate) fn micro_batch(&self) -> usize {
         const FLOATS: usize = 2 << 20;
@@ -194,6 +205,8 @@ impl Recipe<'_> {
 pub(crate) struct Features<T> {
     pub(crate) count: usize,
     pub(crate) arrays: Vec<Vec<T>>,
+    /// The same arrays in 16 bits, where the recipe keeps them so; the others are empty then.
+    pub(crate) packed: Vec<Packed>,
     pub(crate) indices: Vec<Vec<i64>>,
     /// Rank of K(x, x) per example.
     pub(crate) ranks: Vec<usize>,
@@ -234,12 +247,70 @@ pub(crate) fn encode<T: Number>(
 ) -> Result<()> {
     let micro = recipe.micro_batch().min(range.len().div_ceil(rayon::current_num_threads()).max(1));
     let (layout, ..) = recipe.layout();
+    if recipe.storage != Storage::Full {
+        return encode_packed(recipe, examples, range, (side, micro), counter, features);
+    }
     features.resize(recipe, range.len());
     let targets = split(recipe, features, range.start, micro);
     targets.into_par_iter().try_for_each(|mut target| -> Result<()> {
         sweep_into(recipe, examples, &layout, side, None, &mut target)?;
         counter.add(target.count as u64)
     })
+}
+
+/// The same, each micro-batch packed as soon as it is swept.
+fn encode_packed<T: Number>(
+    recipe: &Recipe,
+    examples: &dyn Examples,
+    range: Range<usize>,
+    (side, micro): (Side, usize),
+    counter: &Counter,
+    features: &mut Features<T>,
+) -> Result<()> {
+    let (layout, widths, index_widths) = recipe.layout();
+    let count = range.len();
+    features.count = count;
+    features.packed =
+        widths.iter().filter_map(|w| Packed::new(recipe.storage, count, *w)).collect();
+    features.indices = index_widths.iter().map(|width| vec![0; width * count]).collect();
+    features.ranks = vec![0; count];
+    features.finite = vec![true; count];
+    let mut targets: Vec<Vec<PackedTarget>> =
+        (0..count.div_ceil(micro)).map(|_| Vec::with_capacity(widths.len())).collect();
+    for packed in &mut features.packed {
+        let parts = packed.split(micro).into_iter();
+        targets.iter_mut().zip(parts).for_each(|(target, part)| target.push(part));
+    }
+    let Features { ranks, finite, indices, .. } = features;
+    let mut indices: Vec<_> = (indices.iter_mut().zip(&index_widths))
+        .map(|(index, width)| index.chunks_mut((micro * width).max(1)))
+        .collect();
+    let states = ranks.chunks_mut(micro).zip(finite.chunks_mut(micro));
+    let batches: Vec<_> = (range.clone().step_by(micro).zip(targets).zip(states))
+        .map(|((start, targets), states)| {
+            let indices: Vec<_> = indices.iter_mut().map(|index| index.next()).collect();
+            (start, targets, indices, states)
+        })
+        .collect();
+    batches.into_par_iter().try_for_each_init(
+        || Features::<T>::empty(recipe, 0),
+        |swept, (start, targets, indices, (ranks, finite))| -> Result<()> {
+            let size = ranks.len();
+            swept.resize(recipe, size);
+            for mut whole in split(recipe, swept, start, size) {
+                sweep_into(recipe, examples, &layout, side, None, &mut whole)?;
+            }
+            for (mut target, array) in targets.into_iter().zip(&swept.arrays) {
+                target.fill(array);
+            }
+            for (to, from) in indices.into_iter().flatten().zip(&swept.indices) {
+                to.copy_from_slice(from);
+            }
+            ranks.copy_from_slice(&swept.ranks);
+            finite.copy_from_slice(&swept.finite);
+            counter.add(size as u64)
+        },
+    )
 }
 
 /// The same on the calling thread, for work that is parallel over ranges, into buffers that are used
@@ -270,6 +341,7 @@ impl<T: Number> Features<T> {
         let mut features = Self {
             count: 0,
             arrays: Vec::new(),
+            packed: Vec::new(),
             indices: Vec::new(),
             ranks: Vec::new(),
             finite: Vec::new(),
@@ -278,6 +350,16 @@ impl<T: Number> Features<T> {
         };
         features.resize(recipe, count);
         features
+    }
+
+    /// The numbers of some examples in an array.
+    pub(crate) fn part(&self, array: usize, examples: Range<usize>) -> Cow<'_, [T]> {
+        if let Some(packed) = self.packed.get(array) {
+            return packed.read(examples, 1, 0..packed.width()).into();
+        }
+        let array = self.arrays[array].as_slice();
+        let width = array.len() / self.count.max(1);
+        array[examples.start * width..examples.end * width].into()
     }
 
     /// Room for so many examples. What stands there from before is overwritten example by example.
@@ -582,7 +664,7 @@ impl<T: Number> Swept<T> {
     }
 
     /// The same, mapped.
-    pub(crate) fn mapped(&self, component: usize, b: usize, d: usize) -> std::borrow::Cow<'_, [T]> {
+    pub(crate) fn mapped(&self, component: usize, b: usize, d: usize) -> Cow<'_, [T]> {
         let own = self.plain(component, b, d);
         match &self.maps[b] {
             Some((_, Some(map))) => apply(map, own, d).into(),

@@ -16,7 +16,9 @@ use crate::number::Number;
 use crate::output::{Output, OutputChoice};
 use crate::plan::{Form, Planned, Purpose, plan};
 use crate::progress::{Counter, Stage, Watch};
+use crate::sample::Subset;
 use crate::similarity::{Kind, Reduction};
+use crate::storage::Storage;
 
 /// What is to be computed.
 #[derive(Debug, Clone)]
@@ -33,6 +35,9 @@ pub struct Settings {
     pub form: Option<Form>,
     /// Bytes that features and results may take together.
     pub memory: usize,
+    /// How features are kept where pairs are taken. In 16 bits twice as many fit the memory; how much that
+    /// changes, [`Similarity::storage_error`] tells.
+    pub storage: Storage,
 }
 
 impl Default for Settings {
@@ -44,6 +49,7 @@ impl Default for Settings {
             parameters: None,
             form: None,
             memory: 4 << 30,
+            storage: Storage::Full,
         }
     }
 }
@@ -322,6 +328,7 @@ impl<'a> Similarity<'a> {
             maps_beside: false,
             passes_written: false,
             ranks_unused: false,
+            storage: Storage::Full,
         })
     }
 
@@ -378,6 +385,28 @@ impl<'a> Similarity<'a> {
         Ok(Kernel { values: wrap(values), shape, undefined_rows, undefined_columns })
     }
 
+    /// How far the kernel of a random sample with itself differs, at most, from the one with features kept in
+    /// full, in units of the latter's largest entry. Zero where [`Settings::storage`] is full.
+    ///
+    /// # Errors
+    /// As [`Similarity::kernel`].
+    pub fn storage_error(&self, examples: &dyn Examples, sample: usize, seed: u64) -> Result<f64> {
+        if self.settings.storage == Storage::Full {
+            return Ok(0.0);
+        }
+        let sample = Subset::draw(examples, sample, seed);
+        let full = Self {
+            networks: self.networks.clone(),
+            settings: Settings { storage: Storage::Full, ..self.settings.clone() },
+            point: self.point.clone(),
+        };
+        let [full, kept] = [&full, self].map(|of| of.kernel(&sample, None, &|_| true));
+        let (full, kept) = (full?.values.to_f64(), kept?.values.to_f64());
+        let largest = full.iter().fold(0f64, |largest, x| largest.max(x.abs()));
+        let gaps = full.iter().zip(&kept).map(|(x, y)| (x - y).abs());
+        Ok(gaps.fold(0.0, f64::max) / largest.max(f64::MIN_POSITIVE))
+    }
+
     /// Compute every tile once and hand it to `visit`, from several threads.
     pub(crate) fn visit<T: Number>(
         &self,
@@ -399,6 +428,7 @@ impl<'a> Similarity<'a> {
         let zero_counts = self.settings.kind != Kind::Inner;
         let mut recipe = self.recipe(Purpose::Pairs(partners))?;
         recipe.ranks_unused = !zero_counts;
+        recipe.storage = self.settings.storage;
         for set in [Some(rows), columns].into_iter().flatten() {
             check_labels(&recipe, set)?;
         }

@@ -42,6 +42,7 @@ mod rotation;
 mod sample;
 mod similarity;
 mod sketch;
+mod storage;
 pub mod train;
 mod whiten;
 
@@ -63,3 +64,4 @@ pub use predictions::{Predictions, Scale};
 pub use progress::{Progress, Stage, Watch};
 pub use quantity::Quantity;
 pub use similarity::{Kind, Metric, Reduction};
+pub use storage::Storage;

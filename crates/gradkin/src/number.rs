@@ -8,11 +8,31 @@ use gradkin_network::multiply;
 pub(crate) trait Number:
     WithDType + faer::traits::RealField + Copy + Send + Sync + Default + std::iter::Sum
 {
+    /// From single precision.
+    fn of_f32(x: f32) -> Self;
+    /// To single precision.
+    fn to_f32(self) -> f32;
 }
 
-impl Number for f32 {}
+impl Number for f32 {
+    fn of_f32(x: f32) -> Self {
+        x
+    }
 
-impl Number for f64 {}
+    fn to_f32(self) -> f32 {
+        self
+    }
+}
+
+impl Number for f64 {
+    fn of_f32(x: f32) -> Self {
+        x.into()
+    }
+
+    fn to_f32(self) -> f32 {
+        self as f32
+    }
+}
 
 /// The numbers of a tensor in row-major order.
 pub(crate) fn numbers<T: Number>(tensor: &Tensor) -> Result<Vec<T>, candle_core::Error> {

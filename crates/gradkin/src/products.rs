@@ -9,6 +9,9 @@ use crate::number::{Into, Number, add_product_aat, product_abt};
 /// stay in the second-level cache.
 const SCRATCH: usize = 1 << 17;
 
+/// Columns of arrays in 16 bits that are widened at once.
+const WIDENED: usize = 4096;
+
 /// What does not change from tile to tile.
 pub(crate) struct Products<'a> {
     pub(crate) layout: &'a [Arrays],
@@ -39,14 +42,28 @@ impl Products<'_> {
             match arrays {
                 Arrays::Dense { array, len } => {
                     let k = if self.trace { self.outputs * len } else { *len };
-                    let width = self.outputs * len;
-                    let a = &left.arrays[*array][i.start * width..i.end * width];
-                    let b = &right.arrays[*array][j.start * width..j.end * width];
                     let (m, n) = (i.len() * self.rows(), j.len() * self.rows());
-                    if symmetric {
-                        add_product_aat((m, k), a, &mut out);
-                    } else {
-                        product_abt((m, n, k), a, b, &mut out, Into::Add);
+                    let mut add = |k: usize, a: &[T], b: &[T]| {
+                        if symmetric {
+                            add_product_aat((m, k), a, &mut out);
+                        } else {
+                            product_abt((m, n, k), a, b, &mut out, Into::Add);
+                        }
+                    };
+                    let Some((a, b)) = left.packed.get(*array).zip(right.packed.get(*array)) else {
+                        let (a, b) = (left.part(*array, i.clone()), right.part(*array, j.clone()));
+                        add(k, &a, &b);
+                        continue;
+                    };
+                    for first in (0..k).step_by(WIDENED) {
+                        let columns = first..(first + WIDENED).min(k);
+                        let a: Vec<T> = a.read(i.clone(), self.rows(), columns.clone());
+                        let b = if symmetric {
+                            Vec::new()
+                        } else {
+                            b.read(j.clone(), self.rows(), columns.clone())
+                        };
+                        add(columns.len(), &a, &b);
                     }
                 }
                 // Written out for many tiles at once.
@@ -61,9 +78,8 @@ impl Products<'_> {
                             input: *input,
                             cotangent: cotangent * self.outputs / self.rows(),
                         };
-                        let left = (left.arrays[*a].as_slice(), left.arrays[*delta].as_slice());
-                        let right = (right.arrays[*a].as_slice(), right.arrays[*delta].as_slice());
-                        factored.add(left, i.clone(), right, j.clone(), &mut out);
+                        let arrays = (*a, *delta);
+                        factored.add(arrays, (left, i.clone()), (right, j.clone()), &mut out);
                     }
                 }
                 Arrays::Rows { index, array, positions, width } => {
@@ -73,9 +89,13 @@ impl Products<'_> {
                         positions: *positions,
                         width: *width,
                     };
-                    let left = (left.indices[*index].as_slice(), left.arrays[*array].as_slice());
-                    let right = (right.indices[*index].as_slice(), right.arrays[*array].as_slice());
-                    rows.add(left, i.clone(), right, j.clone(), &mut out);
+                    let (a, b) = (left.part(*array, i.clone()), right.part(*array, j.clone()));
+                    let cut = |features: &'_ Features<T>, examples: &Range<usize>| {
+                        let index = &features.indices[*index];
+                        index[examples.start * positions..examples.end * positions].to_vec()
+                    };
+                    let (of_left, of_right) = (cut(left, &i), cut(right, &j));
+                    rows.add((&of_left, &a), (&of_right, &b), (i.len(), j.len()), &mut out);
                 }
             }
         }
@@ -91,15 +111,13 @@ struct Factored {
     cotangent: usize,
 }
 
-type Pair<'a, T> = (&'a [T], &'a [T]);
-
 impl Factored {
+    /// With a and δ in these arrays.
     fn add<T: Number>(
         &self,
-        left: Pair<T>,
-        i: Range<usize>,
-        right: Pair<T>,
-        j: Range<usize>,
+        arrays: (usize, usize),
+        (left, i): (&Features<T>, Range<usize>),
+        (right, j): (&Features<T>, Range<usize>),
         out: &mut [T],
     ) {
         let columns = j.len() * self.rows;
@@ -112,7 +130,8 @@ impl Factored {
             let i1 = (i0 + side).min(i.end);
             for j0 in j.clone().step_by(side) {
                 let j1 = (j0 + side).min(j.end);
-                self.products(left, i0..i1, right, j0..j1, (&mut inner, &mut outer));
+                let made = (&mut inner, &mut outer);
+                self.products(arrays, (left, i0..i1), (right, j0..j1), made);
                 let at = (i0 - i.start) * self.rows * columns + (j0 - j.start) * self.rows;
                 self.combine(&inner, &outer, (i1 - i0, j1 - j0), &mut out[at..], columns);
             }
@@ -122,28 +141,20 @@ impl Factored {
     /// a·a' `[ni·T, nj·T]` and δ·δ' `[ni·rows·T, nj·rows·T]`.
     fn products<T: Number>(
         &self,
-        left: Pair<T>,
-        i: Range<usize>,
-        right: Pair<T>,
-        j: Range<usize>,
+        (a, delta): (usize, usize),
+        (left, i): (&Features<T>, Range<usize>),
+        (right, j): (&Features<T>, Range<usize>),
         (inner, outer): (&mut Vec<T>, &mut Vec<T>),
     ) {
         let (t, p, q) = (self.positions, self.input, self.cotangent);
-        let cut = |array: &'_ [T], range: &Range<usize>, width: usize| -> Range<usize> {
-            debug_assert!(range.end * width <= array.len());
-            range.start * width..range.end * width
-        };
         let (m, n) = (i.len() * t, j.len() * t);
         inner.resize(m * n, T::default());
-        let a = &left.0[cut(left.0, &i, t * p)];
-        let b = &right.0[cut(right.0, &j, t * p)];
-        product_abt((m, n, p), a, b, inner, Into::Replace);
+        let (of_left, of_right) = (left.part(a, i.clone()), right.part(a, j.clone()));
+        product_abt((m, n, p), &of_left, &of_right, inner, Into::Replace);
         let (m, n) = (m * self.rows, n * self.rows);
         outer.resize(m * n, T::default());
-        let width = self.rows * t * q;
-        let a = &left.1[cut(left.1, &i, width)];
-        let b = &right.1[cut(right.1, &j, width)];
-        product_abt((m, n, q), a, b, outer, Into::Replace);
+        let (of_left, of_right) = (left.part(delta, i), right.part(delta, j));
+        product_abt((m, n, q), &of_left, &of_right, outer, Into::Replace);
     }
 
     /// out[(i,c),(j,e)] += Σ_{t,u} inner[(i,t),(j,u)] · outer[(i,c,t),(j,e,u)].
@@ -198,27 +209,26 @@ impl Rows {
     fn add<T: Number>(
         &self,
         left: (&[i64], &[T]),
-        i: Range<usize>,
         right: (&[i64], &[T]),
-        j: Range<usize>,
+        (ni, nj): (usize, usize),
         out: &mut [T],
     ) {
         let rows = if self.trace { 1 } else { self.outputs };
-        let columns = j.len() * rows;
+        let columns = nj * rows;
         let t_count = self.positions;
         // Which positions of the right block name a row, so that each left row asks once.
         let mut named: std::collections::HashMap<i64, Vec<(usize, usize)>> = Default::default();
-        for (col, example) in j.clone().enumerate() {
+        for col in 0..nj {
             for u in 0..t_count {
-                named.entry(right.0[example * t_count + u]).or_default().push((col, u));
+                named.entry(right.0[col * t_count + u]).or_default().push((col, u));
             }
         }
-        for (row, example) in i.enumerate() {
+        for row in 0..ni {
             for t in 0..t_count {
-                let Some(partners) = named.get(&left.0[example * t_count + t]) else { continue };
+                let Some(partners) = named.get(&left.0[row * t_count + t]) else { continue };
                 for (col, u) in partners {
                     let target = &mut out[row * rows * columns + col * rows..];
-                    self.pair(left.1, (example, t), right.1, (j.start + col, *u), target, columns);
+                    self.pair(left.1, (row, t), right.1, (*col, *u), target, columns);
                 }
             }
         }

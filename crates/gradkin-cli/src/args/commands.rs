@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, ValueEnum};
 
-use super::options::{DataArgs, FormatArg, InputShapeArg, SimilarityArgs, TableArgs};
+use super::options::{DataArgs, FormatArg, InputShapeArg, SimilarityArgs, StorageArg, TableArgs};
 use crate::grammar;
 
 #[derive(Debug, ClapArgs)]
@@ -72,6 +72,8 @@ pub(crate) struct KernelArgs {
     #[command(flatten)]
     pub(crate) similarity: SimilarityArgs,
     #[command(flatten)]
+    pub(crate) storage: StorageArg,
+    #[command(flatten)]
     pub(crate) data_args: DataArgs,
 }
 
@@ -123,6 +125,8 @@ pub(crate) struct NeighborsArgs {
     pub(crate) table: TableArgs,
     #[command(flatten)]
     pub(crate) similarity: SimilarityArgs,
+    #[command(flatten)]
+    pub(crate) storage: StorageArg,
     #[command(flatten)]
     pub(crate) data_args: DataArgs,
 }

@@ -11,7 +11,8 @@ pub(crate) use commands::{
     InspectArgs, KernelArgs, LabelsArgs, NeighborsArgs, Undefined,
 };
 pub(crate) use options::{
-    DataArgs, Dtype, Format, Kind, Layout, Metric, Missing, Reduce, SimilarityArgs, TableArgs,
+    DataArgs, Dtype, Format, Kind, Layout, Metric, Missing, Reduce, SimilarityArgs, Storage,
+    TableArgs,
 };
 
 pub(crate) use train::{Enforce, Init, Method, TrainArgs};

@@ -107,6 +107,28 @@ pub(crate) enum Metric {
     Fisher,
 }
 
+/// How gradients wait for their pairs.
+#[derive(Debug, Clone, Copy, Default, ClapArgs)]
+#[command(next_help_heading = "Similarity")]
+pub(crate) struct StorageArg {
+    /// How gradients are kept until they meet others; in 16 bits twice as many fit the memory. What
+    /// it changes is measured on a sample and told
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    pub(crate) storage: Storage,
+}
+
+/// How gradients wait for their pairs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Storage {
+    /// As they are computed
+    #[default]
+    Full,
+    /// In 16 bits with eleven significant ones
+    F16,
+    /// In 16 bits with eight significant ones
+    Bf16,
+}
+
 /// The precision of the computation.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Dtype {

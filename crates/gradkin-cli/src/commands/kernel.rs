@@ -26,7 +26,8 @@ pub(crate) fn run(args: &KernelArgs, common: &Common, printer: &Printer) -> Outc
         similarity: &args.similarity,
         common,
     };
-    let job = Job::open(&request, printer)?;
+    let mut job = Job::open(&request, printer)?;
+    job.keep_in(args.storage.storage, printer)?;
     let kernel = job.kernel(printer)?;
     if args.undefined == Undefined::Error {
         refuse_undefined(&job, &kernel)?;

@@ -27,6 +27,7 @@ pub(crate) fn run(args: &NeighborsArgs, common: &Common, printer: &Printer) -> O
         common,
     };
     let mut job = Job::open(&request, printer)?;
+    job.keep_in(args.storage.storage, printer)?;
     job.record.note("k", args.k);
     let shown = queries_to_draw(args, &job)?;
     let neighbors = job.neighbors(args.k, printer)?;

@@ -135,3 +135,27 @@ fn a_table_with_a_label_column() {
     assert_eq!(record["preparation"]["label_column"], "price");
     assert_eq!(record["shape"], serde_json::json!([3, 3]));
 }
+
+#[test]
+fn gradients_kept_in_16_bits_say_how_far_they_are_off() {
+    let folder = Folder::new();
+    let place = references().join("paper_cnn");
+    let (model, data) = (place.join("model.onnx"), place.join("input.npy"));
+    let line = |rest: &str| format!("kernel {} {} {rest}", model.display(), data.display());
+    folder.run(&line("-o full.npy")).succeeds();
+    let (_, full) = read_f64(&folder.file("full.npy"));
+    for storage in ["f16", "bf16"] {
+        let ran = folder.run(&line(&format!("--storage {storage} -o kept.npy"))).succeeds();
+        assert!(ran.stderr.contains("kept in 16 bits"), "{}", ran.stderr);
+        let record = record(&folder.file("kept.npy.json"));
+        assert_eq!(record["storage"], storage);
+        let told = record["storage_error"].as_f64().unwrap();
+        let (_, kept) = read_f64(&folder.file("kept.npy"));
+        let gaps = full.iter().zip(&kept).map(|(x, y)| (x - y).abs());
+        let largest = full.iter().fold(0f64, |m, x| m.max(x.abs()));
+        let error = gaps.fold(0.0, f64::max) / largest;
+        assert!(told > 0.0 && (told - error).abs() <= 0.01 * error, "{told:e} {error:e}");
+    }
+    folder.run(&line("--storage f16 --dtype f64 -o no.npy")).fails(2, &["--dtype f64"]);
+    assert!(!folder.file("no.npy").exists());
+}
