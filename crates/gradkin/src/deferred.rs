@@ -290,4 +290,73 @@ mod tests {
             assert_eq!(shares.len() > 2, room < 10_000);
         }
     }
+
+    /// The windows of 2 × 2 pixels over images of three channels, 4 × 4 pixels each.
+    fn windows() -> Windows {
+        use gradkin_network::build::{Convolution, GraphBuilder};
+        use gradkin_network::{Model, Network, Options, Sweep};
+        let file = || -> Result<Vec<u8>, gradkin_network::NetworkError> {
+            let mut graph = GraphBuilder::new("windows");
+            let x = graph.input("x", &[3, 4, 4])?;
+            let y = graph.conv("c", x, Convolution::new(COTANGENT, 2).no_bias())?;
+            graph.output("y", y)?;
+            graph.finish()
+        };
+        let model = Model::from_bytes(&file().expect("a graph"), "windows").expect("a model");
+        let network = Network::new(&model, &Options::default()).expect("a network");
+        let sweep = Sweep::new(&network, None, None).expect("an output");
+        sweep.components()[0].windows.clone().expect("windows")
+    }
+
+    /// Slices of rows, of channels, and of both add up to the products with the unfolded image.
+    #[test]
+    fn slices_of_images_add_up_as_those_of_windows() {
+        let windows = windows();
+        let (positions, input) = (windows.positions(), windows.channels() * windows.elements());
+        assert_eq!((positions, input), (9, 12));
+        let numbers = |width: usize, pace: f64| -> Vec<f64> {
+            (0..EXAMPLES * width).map(|i| (i as f64 * pace).sin()).collect()
+        };
+        let images = numbers(windows.numbers(), 0.7);
+        let delta = numbers(positions * OUTPUTS * COTANGENT, 0.3);
+        let mut unfolded = Vec::new();
+        for image in images.chunks_exact(windows.numbers()) {
+            let mut columns = vec![0.0; input * positions];
+            windows.unfold(image, 0..windows.channels(), &mut columns);
+            unfolded
+                .extend((0..positions * input).map(|i| columns[i % input * positions + i / input]));
+        }
+        let products = |first: &Vec<f64>, windows: Option<Windows>, trace: bool, room: usize| {
+            let features = Features { arrays: vec![first.clone(), delta.clone()], ..features() };
+            let (groups, cotangent, deferred) = (vec![[0, 1]], COTANGENT, true);
+            let layout =
+                [Arrays::Factored { groups, positions, input, cotangent, deferred, windows }];
+            let deferred = Deferred::new(&layout, OUTPUTS, trace);
+            let rows = if trace { 1 } else { OUTPUTS };
+            let (i, j) = (1..4, 2..5);
+            let values = vec![0.0; 9 * rows * rows];
+            let mut parts = [Part { rows: i.clone(), columns: j.clone(), values }];
+            let slices = std::cell::Cell::new(0);
+            let done = |_: f64| {
+                slices.set(slices.get() + 1);
+                Ok::<(), ()>(())
+            };
+            let sides = ((&features, i), (&features, j));
+            deferred.add(sides.0, sides.1, false, room, &mut parts, &done).expect("no end");
+            let [part] = parts;
+            (part.values, slices.get())
+        };
+        for trace in [true, false] {
+            let (wanted, _) = products(&unfolded, None, trace, 10_000);
+            // In rows of products of six examples: all at once, channel by channel, and less than one.
+            let width = if trace { OUTPUTS * COTANGENT } else { COTANGENT };
+            let rows = if trace { 6 } else { 6 * OUTPUTS };
+            for (room, slices) in [(10_000, 1), (rows * 4 * width, 3), (rows * 8, 3 * width / 2)] {
+                let (found, count) = products(&images, Some(windows.clone()), trace, room);
+                assert_eq!(count, slices, "{trace} {room}");
+                let gaps = found.iter().zip(&wanted).map(|(x, y)| (x - y).abs());
+                assert!(gaps.fold(0.0, f64::max) < 1e-12, "{trace} {room}");
+            }
+        }
+    }
 }
