@@ -194,6 +194,25 @@ impl Table {
     }
 }
 
+impl Table {
+    /// The ten nearest of every example, once and on all threads, for it takes minutes.
+    fn neighbors(&self, label: &str, network: &Network, count: usize, select: Select) {
+        let name = format!("{label}: neighbours of {count}");
+        if !name.contains(&self.wanted) {
+            return;
+        }
+        let (similarity, examples) = parts(network, count, select);
+        let [sweeps, products] = least_of_pairs(&similarity, count);
+        let last = self.threads.len() - 1;
+        let time = on_threads(self.threads[last], || {
+            let start = Instant::now();
+            black_box(similarity.neighbors(&examples, None, 10, &|_| true).expect("neighbours"));
+            start.elapsed().as_secs_f64()
+        });
+        self.row(&name, sweeps + products, last, time);
+    }
+}
+
 fn parts(network: &Network, count: usize, select: Select) -> (Similarity<'_>, InMemory) {
     let output = OutputChoice { select, ..OutputChoice::default() };
     let settings = Settings { output, memory: 8 << 30, ..Settings::default() };
@@ -255,6 +274,9 @@ fn main() {
     if let Some(resnet) = shared_network("cifar10/resnet20.onnx") {
         table.sweeps("resnet20", &resnet, 64, 8);
         table.kernel("resnet20, all outputs", &resnet, 1000, Select::All);
+    }
+    if let Some(mnist) = shared_network("mnist/mnist_cnn.onnx") {
+        table.neighbors("mnist_cnn, one output", &mnist, 10_000, Select::Sum);
     }
     table.kernel("paper_cnn, one output", &paper, 1000, Select::Sum);
     table.kernel("paper_cnn, all outputs", &paper, 1000, Select::All);

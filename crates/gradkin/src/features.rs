@@ -19,7 +19,7 @@ use crate::output::Output;
 use crate::plan::{Form, Planned};
 use crate::progress::Counter;
 use crate::similarity::{Kind, Reduction};
-use crate::storage::{Packed, PackedTarget, Storage};
+use crate::storage::{Half, Packed, PackedTarget, Storage};
 use crate::whiten::Spectrum;
 
 /// Which side of K an example stands on; only influence treats them differently.
@@ -247,8 +247,9 @@ pub(crate) fn encode<T: Number>(
 ) -> Result<()> {
     let micro = recipe.micro_batch().min(range.len().div_ceil(rayon::current_num_threads()).max(1));
     let (layout, ..) = recipe.layout();
-    if recipe.storage != Storage::Full {
-        return encode_packed(recipe, examples, range, (side, micro), counter, features);
+    if let Some(format) = recipe.storage.half() {
+        let whose = (side, format, micro);
+        return encode_packed(recipe, examples, range, whose, counter, features);
     }
     features.resize(recipe, range.len());
     let targets = split(recipe, features, range.start, micro);
@@ -263,15 +264,14 @@ fn encode_packed<T: Number>(
     recipe: &Recipe,
     examples: &dyn Examples,
     range: Range<usize>,
-    (side, micro): (Side, usize),
+    (side, format, micro): (Side, Half, usize),
     counter: &Counter,
     features: &mut Features<T>,
 ) -> Result<()> {
     let (layout, widths, index_widths) = recipe.layout();
     let count = range.len();
     features.count = count;
-    features.packed =
-        widths.iter().filter_map(|w| Packed::new(recipe.storage, count, *w)).collect();
+    features.packed = widths.iter().map(|width| Packed::new(format, count, *width)).collect();
     features.indices = index_widths.iter().map(|width| vec![0; width * count]).collect();
     features.ranks = vec![0; count];
     features.finite = vec![true; count];

@@ -2,12 +2,12 @@
 //! are taken in single precision as ever.
 //!
 //! Each example's part of an array has a scale, a power of two, so that its largest number is near one:
-//! gradients of different layers differ by more than what f16 has of exponents. f16 then keeps eleven
-//! digits of two, bf16 eight, and bf16 numbers that are far smaller than the largest.
+//! gradients of different layers differ by more than f16 has exponents for. f16 then keeps eleven binary digits,
+//! bf16 eight, but those of numbers far smaller than the largest too.
 
 use std::ops::Range;
 
-use half::slice::HalfFloatSliceExt;
+use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 use half::{bf16, f16};
 
 use crate::number::Number;
@@ -24,53 +24,53 @@ pub enum Storage {
     BF16,
 }
 
+/// A format of 16 bits.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Half {
+    F16,
+    BF16,
+}
+
 impl Storage {
+    /// The format of 16 bits that it is, if it is one.
+    pub(crate) fn half(self) -> Option<Half> {
+        match self {
+            Self::Full => None,
+            Self::F16 => Some(Half::F16),
+            Self::BF16 => Some(Half::BF16),
+        }
+    }
+
     /// Bytes of a number that takes so many in full.
     pub(crate) fn bytes(self, full: usize) -> usize {
-        match self {
-            Self::Full => full,
-            Self::F16 | Self::BF16 => 2,
-        }
+        self.half().map_or(full, |_| 2)
     }
 }
 
 /// An array `[N, width]` in 16 bits.
 pub(crate) struct Packed {
+    format: Half,
     width: usize,
-    bits: Bits,
+    bits: Vec<u16>,
     /// What an example's numbers are multiplied with.
     scales: Vec<f32>,
 }
 
-enum Bits {
-    F16(Vec<f16>),
-    BF16(Vec<bf16>),
-}
-
 /// Some examples of such an array, to be filled.
 pub(crate) struct PackedTarget<'t> {
+    format: Half,
     width: usize,
-    bits: BitsMut<'t>,
+    bits: &'t mut [u16],
     scales: &'t mut [f32],
-}
-
-enum BitsMut<'t> {
-    F16(&'t mut [f16]),
-    BF16(&'t mut [bf16]),
 }
 
 /// Numbers that are widened at once.
 const BLOCK: usize = 1024;
 
 impl Packed {
-    /// Room for so many examples; none where numbers are kept in full.
-    pub(crate) fn new(storage: Storage, count: usize, width: usize) -> Option<Self> {
-        let bits = match storage {
-            Storage::Full => return None,
-            Storage::F16 => Bits::F16(vec![f16::ZERO; count * width]),
-            Storage::BF16 => Bits::BF16(vec![bf16::ZERO; count * width]),
-        };
-        Some(Self { width, bits, scales: vec![1.0; count] })
+    /// Room for so many examples.
+    pub(crate) fn new(format: Half, count: usize, width: usize) -> Self {
+        Self { format, width, bits: vec![0; count * width], scales: vec![1.0; count] }
     }
 
     /// Numbers of an example.
@@ -80,16 +80,15 @@ impl Packed {
 
     /// Cut into parts of so many examples each.
     pub(crate) fn split(&mut self, each: usize) -> Vec<PackedTarget<'_>> {
-        let (width, each) = (self.width, each.max(1));
-        let scales = self.scales.chunks_mut(each);
-        // An array of no width has no chunks of bits but as many parts as the others.
-        let bits: Vec<BitsMut> = match &mut self.bits {
-            _ if width == 0 => (0..scales.len()).map(|_| BitsMut::F16(&mut [])).collect(),
-            Bits::F16(bits) => bits.chunks_mut(each * width).map(BitsMut::F16).collect(),
-            Bits::BF16(bits) => bits.chunks_mut(each * width).map(BitsMut::BF16).collect(),
-        };
-        let parts = bits.into_iter().zip(scales);
-        parts.map(|(bits, scales)| PackedTarget { width, bits, scales }).collect()
+        let Self { format, width, bits, scales } = self;
+        let mut rest = bits.as_mut_slice();
+        let mut parts = Vec::new();
+        for scales in scales.chunks_mut(each.max(1)) {
+            let (bits, tail) = rest.split_at_mut(scales.len() * *width);
+            rest = tail;
+            parts.push(PackedTarget { format: *format, width: *width, bits, scales });
+        }
+        parts
     }
 
     /// The array seen as `[N, rows, width/rows]`, some examples and columns of it widened: `[examples, rows,
@@ -108,10 +107,7 @@ impl Packed {
             for first in columns.clone().step_by(BLOCK) {
                 let at = row + first..row + (first + BLOCK).min(columns.end);
                 let block = &mut block[..at.len()];
-                match &self.bits {
-                    Bits::F16(bits) => bits[at].convert_to_f32_slice(block),
-                    Bits::BF16(bits) => bits[at].convert_to_f32_slice(block),
-                }
+                widen(self.format, &self.bits[at], block);
                 all.extend(block.iter().map(|x| T::of_f32(x * scale)));
             }
         }
@@ -135,13 +131,23 @@ impl PackedTarget<'_> {
                 let block = &mut block[..numbers.len()];
                 block.iter_mut().zip(numbers).for_each(|(to, x)| *to = x.to_f32() * shrink);
                 let start = b * self.width + k * BLOCK;
-                let at = start..start + numbers.len();
-                match &mut self.bits {
-                    BitsMut::F16(bits) => bits[at].convert_from_f32_slice(block),
-                    BitsMut::BF16(bits) => bits[at].convert_from_f32_slice(block),
-                }
+                narrow(self.format, block, &mut self.bits[start..start + numbers.len()]);
             }
         }
+    }
+}
+
+fn widen(format: Half, bits: &[u16], numbers: &mut [f32]) {
+    match format {
+        Half::BF16 => bits.reinterpret_cast::<bf16>().convert_to_f32_slice(numbers),
+        Half::F16 => bits.reinterpret_cast::<f16>().convert_to_f32_slice(numbers),
+    }
+}
+
+fn narrow(format: Half, numbers: &[f32], bits: &mut [u16]) {
+    match format {
+        Half::BF16 => bits.reinterpret_cast_mut::<bf16>().convert_from_f32_slice(numbers),
+        Half::F16 => bits.reinterpret_cast_mut::<f16>().convert_from_f32_slice(numbers),
     }
 }
 
@@ -151,18 +157,17 @@ fn power_of_two_above(x: f32) -> f32 {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
     #[test]
     fn numbers_come_back_to_within_a_rounding_of_the_largest() {
-        for (storage, bound) in [(Storage::F16, 2f32.powi(-11)), (Storage::BF16, 2f32.powi(-8))] {
+        for (format, bound) in [(Half::F16, 2f32.powi(-11)), (Half::BF16, 2f32.powi(-8))] {
             let (count, width) = (5, 2500);
             let numbers: Vec<f32> = (0..count * width)
                 .map(|i| (i as f32 * 0.37).sin() * 10f32.powi(8 * (i / width) as i32 - 20))
                 .collect();
-            let mut packed = Packed::new(storage, count, width).unwrap();
+            let mut packed = Packed::new(format, count, width);
             for (target, numbers) in packed.split(2).iter_mut().zip(numbers.chunks(2 * width)) {
                 target.fill(numbers);
             }
@@ -174,16 +179,15 @@ mod tests {
                 let whole: Vec<f32> = packed.read(example..example + 1, 1, 0..width);
                 assert_eq!(halves, [&whole[7..9], &whole[1257..1259]].concat());
                 for (x, y) in found.iter().zip(&row[7..2400]) {
-                    assert!((x - y).abs() <= bound * largest, "{storage:?} {x} {y}");
+                    assert!((x - y).abs() <= bound * largest, "{format:?} {x} {y}");
                 }
             }
         }
-        assert!(Packed::new(Storage::Full, 3, 4).is_none());
     }
 
     #[test]
     fn arrays_without_width_have_as_many_parts() {
-        let mut packed = Packed::new(Storage::F16, 5, 0).unwrap();
+        let mut packed = Packed::new(Half::F16, 5, 0);
         let mut parts = packed.split(2);
         assert_eq!(parts.len(), 3);
         parts.iter_mut().for_each(|part| part.fill::<f32>(&[]));
