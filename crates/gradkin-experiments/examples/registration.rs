@@ -40,6 +40,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     settings.turns = count("turns", settings.turns);
     settings.patch_side = count("patch", settings.patch_side);
     settings.scene_side = count("side", settings.scene_side);
+    settings.grey = number("grey").unwrap_or(settings.grey);
     settings.own = number("own").or(settings.own);
     if arguments.iter().any(|argument| argument == "alone") {
         settings.own = None;

@@ -21,16 +21,18 @@ const RANDOM: f64 = 0.1;
 
 /// Gives the first layers of both encoders their weights; the outlines' sees the area.
 pub(super) fn prepare(model: &mut Model) -> Result<()> {
-    for encoder in ["image", "outline"] {
+    // An image has edges of brightness and of greenness.
+    for (encoder, channels) in [("image", 2), ("outline", 1)] {
+        let edges = channels * DIRECTIONS;
         lean(model, &format!("{encoder}1.weight"), |[filter, channel, row, column]| {
-            let edge = filter < DIRECTIONS && channel == 0;
+            let edge = filter < edges && channel == filter / DIRECTIONS;
             if edge { derivative(filter, row as f64 - 2.0, column as f64 - 2.0) } else { 0.0 }
         })?;
         lean(model, &format!("{encoder}2.weight"), |[to, from, row, column]| {
             f64::from(to == from && (row, column) == (1, 1))
         })?;
         lean(model, &format!("{encoder}_compared.weight"), |[orientation, filter, _, _]| {
-            f64::from(filter < DIRECTIONS && filter % ORIENTATIONS == orientation)
+            f64::from(filter < edges && filter % ORIENTATIONS == orientation)
         })?;
     }
     Ok(())

@@ -12,31 +12,56 @@ const FLATTEST: f32 = 0.35;
 /// Nothing is further from the mean than so many deviations.
 const LARGEST: f32 = 3.0;
 
-/// A grey image with a mean of about zero and a deviation of about one everywhere.
+/// Channels of an evened image: brightness, and two of colour.
+pub(super) const CHANNELS: usize = 3;
+/// Added to the brightness that colours are divided by, so that noise in the dark is no colour.
+const DARK: f32 = 0.1;
+/// Smaller deviations of brightness and of colour are not drawn up, for they are noise.
+const LEAST_BRIGHTNESS: f32 = 1e-3;
+const LEAST_COLOUR: f32 = 0.03;
+
+/// Brightness, greenness and redness, each with a mean of about zero and a deviation of about one everywhere,
+/// of an image with values from 0 to 1. A grey image has no colour: zeros.
 pub(super) fn evened(image: &Raster) -> Raster {
-    let [_, height, width] = image.shape();
-    let values = image.channel(0);
+    let [channels, height, width] = image.shape();
+    let brightness = image.grey();
+    let mut evened = Raster::zeros(CHANNELS, height, width);
+    even(brightness.channel(0), width, LEAST_BRIGHTNESS, evened.channel_mut(0));
+    if channels == 3 {
+        let [red, green, blue] = [0, 1, 2].map(|channel| image.channel(channel));
+        let colour = |of: fn(f32, f32, f32) -> f32| -> Vec<f32> {
+            (red.iter().zip(green).zip(blue))
+                .map(|((r, g), b)| of(*r, *g, *b) / (r + g + b + DARK))
+                .collect()
+        };
+        even(&colour(|r, g, b| g - (r + b) / 2.0), width, LEAST_COLOUR, evened.channel_mut(1));
+        even(&colour(|r, _, b| r - b), width, LEAST_COLOUR, evened.channel_mut(2));
+    }
+    evened
+}
+
+/// One channel, its deviations at least `floor`.
+fn even(values: &[f32], width: usize, floor: f32, evened: &mut [f32]) {
     let mean = values.iter().sum::<f32>() / values.len().max(1) as f32;
     // Around the mean, so that squares do not cancel.
     let centred: Vec<f32> = values.iter().map(|value| value - mean).collect();
     let squares: Vec<f32> = centred.iter().map(|value| value * value).collect();
     let whole = (squares.iter().sum::<f32>() / squares.len().max(1) as f32).sqrt();
-    let least = (FLATTEST * whole).max(1e-3);
-    let [means, squares] = [&centred, &squares].map(|plane| local_means(plane, height, width));
-    let mut evened = Raster::zeros(1, height, width);
+    let least = (FLATTEST * whole).max(floor);
+    let [means, squares] = [&centred, &squares].map(|plane| local_means(plane, width));
     let around = centred.iter().zip(means.iter().zip(&squares));
-    for (to, (value, (mean, square))) in evened.channel_mut(0).iter_mut().zip(around) {
+    for (to, (value, (mean, square))) in evened.iter_mut().zip(around) {
         let deviation = (square - mean * mean).max(0.0).sqrt().max(least);
         *to = ((value - mean) / deviation).clamp(-LARGEST, LARGEST);
     }
-    evened
 }
 
 /// The mean around every pixel, over as much of the square as is in the picture.
-fn local_means(plane: &[f32], height: usize, width: usize) -> Vec<f32> {
+fn local_means(plane: &[f32], width: usize) -> Vec<f32> {
     let along_rows: Vec<f32> =
         plane.chunks_exact(width.max(1)).flat_map(|row| line_means(row.iter().copied())).collect();
     let mut means = vec![0.0; plane.len()];
+    let height = plane.len() / width.max(1);
     for column in 0..width {
         let line = line_means((0..height).map(|row| along_rows[row * width + column]));
         for (row, mean) in line.into_iter().enumerate() {

@@ -12,7 +12,7 @@ use crate::registration::{Building, Misalignment, Raster, Scene, SceneOptions, S
 pub(super) struct Labelled {
     /// The image is [`evened`].
     pub(super) scene: Scene,
-    /// The grey image as it was taken, to look at.
+    /// The image as it was taken, to look at.
     pub(super) taken: Raster,
     /// From the truth to the label as it was given.
     pub(super) noise: Vec<Shift>,
@@ -23,8 +23,8 @@ pub(super) struct Labelled {
 impl Labelled {
     /// A scene whose labels are as they were given.
     pub(super) fn new(mut scene: Scene, noise: Vec<Shift>) -> Self {
-        let taken = scene.image.grey();
-        scene.image = evened(&taken);
+        let evened = evened(&scene.image);
+        let taken = std::mem::replace(&mut scene.image, evened);
         Self { scene, taken, labels: noise.clone(), noise }
     }
 

@@ -100,9 +100,10 @@ fn introduce(report: &mut Report, setup: &Setup, settings: &Settings) {
          is moved by the mean of the answers over its area.",
     );
     report.text(
-        "Brightness and contrast of images are made even from place to place. Patches to learn from are \
-         turned and mirrored at random; what an outline is moved by in the end is the mean over a picture \
-         turned in several ways.",
+        "Images are in colour; the network sees brightness, greenness and redness, each made even from place \
+         to place. Some patches to learn from lose their colours, so that it can do without; all are turned \
+         and mirrored at random. What an outline is moved by in the end is the mean over a picture turned in \
+         several ways.",
     );
     if settings.own.is_some() {
         report.text(
@@ -119,6 +120,7 @@ fn introduce(report: &mut Report, setup: &Setup, settings: &Settings) {
         format!("{}, {}", settings.scene_side, settings.patch_side)
     });
     report.setting("channels of the network", format!("{:?}", settings.widths));
+    report.setting("share of patches without colours", settings.grey);
     report.setting("steps of the rounds", format!("{:?}", settings.steps));
     report.setting(
         "scenes to a step, patches of each",
@@ -214,21 +216,36 @@ fn tile(
         }
     };
     let [before, after, alone] = [&real.before, &real.after, &real.left_alone].map(median);
+    let [scattered, apart] = [&real.scattered, &real.apart].map(median);
     report.text(format!(
         "The network, trained on generated scenes only, was given a real panchromatic image at {} m per \
          pixel with {} buildings. Their outlines, displaced like the labels above, were {before:.2} px \
          (median) from where they came with the image, and {after:.2} px after alignment; left where \
-         they came, they are moved by {alone:.2} px. The labels that came with the image are themselves \
-         the work of people, and are not exact.",
+         they came, they are moved by {alone:.2} px: in common by ({:+.2}, {:+.2}) px, and by \
+         {scattered:.2} px apart from that. Outlines that were displaced end {apart:.2} px from where the \
+         same outlines end that were not. The labels that came with the image are themselves the work of \
+         people, and are not exact.",
         real::METRES_PER_PIXEL,
         real.buildings,
+        real.common.x,
+        real.common.y,
     ));
-    if after > before {
+    if after > before && apart < alone / 4.0 {
+        report.text(
+            "Measured by those labels the network does harm. Yet where an outline ends hardly depends on \
+             where it was drawn: network and labels disagree on the place, and numbers cannot say which of \
+             them is right.",
+        );
+    } else if after > before {
         report.text("On this image the network does harm: what it learned does not carry over.");
     }
     report.number("real_before", before);
     report.number("real_after", after);
     report.number("real_left_alone", alone);
+    report.number("real_common_x", real.common.x);
+    report.number("real_common_y", real.common.y);
+    report.number("real_scattered", scattered);
+    report.number("real_apart", apart);
     Ok(())
 }
 

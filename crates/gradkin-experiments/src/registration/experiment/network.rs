@@ -10,6 +10,7 @@ use gradkin::network::build::{Convolution, Edge, GraphBuilder, Pooling};
 use gradkin::network::{Model, Network, NetworkError, Options};
 
 use super::edges::{self, ORIENTATIONS};
+use super::evened;
 use super::votes::{self, DISPLACEMENTS, elected, votes};
 
 type Result<T> = std::result::Result<T, NetworkError>;
@@ -81,7 +82,7 @@ fn widen(model: &mut Model) -> Result<()> {
 fn file(widths: [usize; 3], size: usize) -> Result<Vec<u8>> {
     let [fine, middle, coarse] = widths;
     let mut graph = GraphBuilder::new("registration");
-    let image = graph.input("image", &[1, size, size])?;
+    let image = graph.input("image", &[evened::CHANNELS, size, size])?;
     let outline = graph.input("outline", &[3, size, size])?;
     let image = encoder(&mut graph, "image", image, fine, middle)?;
     let outline = encoder(&mut graph, "outline", outline, fine, middle)?;

@@ -3,7 +3,7 @@
 use gradkin::network::InputData;
 use gradkin::train::{Batch, Targets, TrainingSet};
 use rand::rngs::ChaCha12Rng;
-use rand::{Rng, SeedableRng};
+use rand::{Rng, RngExt, SeedableRng};
 
 use super::labelled::Labelled;
 use super::settings::Settings;
@@ -29,10 +29,15 @@ impl TrainingSet for Patches<'_> {
     fn batch(&self, indices: &[usize], draw: u64) -> gradkin::Result<Batch> {
         let mut random = ChaCha12Rng::seed_from_u64(draw);
         let mut batch = Collected::default();
+        let side = self.settings.patch_side;
         for index in indices {
             for _ in 0..self.settings.batch_patches {
                 if let Some(patch) = self.patch(&self.scenes[*index], &mut random) {
-                    batch.add(&patch.turned(Turn::draw(&mut random)));
+                    let mut patch = patch.turned(Turn::draw(&mut random));
+                    if random.random_bool(self.settings.grey) {
+                        patch.image.values_mut()[side * side..].fill(0.0);
+                    }
+                    batch.add(&patch);
                 }
             }
         }

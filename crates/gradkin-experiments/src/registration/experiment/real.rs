@@ -30,6 +30,12 @@ pub(super) struct Real {
     pub(super) after: Errors,
     /// Of the labels that came with the image, aligned as they are.
     pub(super) left_alone: Errors,
+    /// The mean of the displacements of those.
+    pub(super) common: Shift,
+    /// Of the same labels, less that mean.
+    pub(super) scattered: Errors,
+    /// Between where outlines go that were displaced and where they go that were not.
+    pub(super) apart: Errors,
 }
 
 /// Reads the tile of a folder, displaces its outlines and aligns them; none if the folder's files cannot
@@ -47,17 +53,27 @@ pub(super) fn aligned(
         Ok(scene) => scene,
         Err(error) => return Ok(Err(error.to_string())),
     };
-    scene.image = evened(&scene.image.grey());
+    scene.image = evened(&scene.image);
     let network = resized(model, settings.widths, WINDOW)?;
     let noise = settings.noise.draw(&scene, seed);
-    let aligned = |from: &[Shift]| -> Result<Errors, Error> {
-        let after = align(&network, &scene, from, settings)?;
-        Ok(Errors::of(after.last().map_or(from, Vec::as_slice)))
+    let aligned = |from: &[Shift]| -> Result<Vec<Shift>, Error> {
+        let looks = align(&network, &scene, from, settings)?;
+        Ok(looks.into_iter().last().unwrap_or_else(|| from.to_vec()))
+    };
+    let after = aligned(&noise)?;
+    let left_alone = aligned(&vec![Shift::default(); noise.len()])?;
+    let sum = left_alone.iter().fold(Shift::default(), |sum, shift| sum + *shift);
+    let common = sum / left_alone.len().max(1) as f64;
+    let less = |all: &[Shift], of: &dyn Fn(usize) -> Shift| -> Vec<Shift> {
+        all.iter().enumerate().map(|(i, shift)| *shift - of(i)).collect()
     };
     Ok(Ok(Real {
         buildings: scene.buildings.len(),
-        after: aligned(&noise)?,
-        left_alone: aligned(&vec![Shift::default(); noise.len()])?,
+        common,
+        scattered: Errors::of(&less(&left_alone, &|_| common)),
+        apart: Errors::of(&less(&after, &|i| left_alone[i])),
+        after: Errors::of(&after),
+        left_alone: Errors::of(&left_alone),
         before: Errors::of(&noise),
     }))
 }

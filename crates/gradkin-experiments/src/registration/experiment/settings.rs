@@ -15,6 +15,8 @@ pub struct Settings {
     pub scene_side: usize,
     /// The side of a patch, likewise.
     pub patch_side: usize,
+    /// The share of patches that lose their colours, so that the network learns to do without.
+    pub grey: f64,
     /// Steps of each round.
     pub steps: Vec<usize>,
     /// Scenes to a step.
@@ -53,6 +55,7 @@ impl Settings {
             held_out_scenes: 40,
             scene_side: 320,
             patch_side: 96,
+            grey: 0.2,
             steps: vec![9000, 3000],
             batch_scenes: 4,
             batch_patches: 1,
