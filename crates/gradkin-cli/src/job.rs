@@ -100,9 +100,8 @@ impl Job {
         self.similarity().map(|_| ())
     }
 
-    /// Keep gradients as asked for. What that changes is measured on a sample, told and recorded.
-    pub(crate) fn keep_in(&mut self, wanted: args::Storage, printer: &Printer) -> Outcome {
-        const SAMPLE: usize = 64;
+    /// Keep gradients as asked for.
+    pub(crate) fn keep_in(&mut self, wanted: args::Storage) -> Outcome {
         self.settings.storage = match wanted {
             args::Storage::Full => return Ok(()),
             args::Storage::F16 => Storage::F16,
@@ -112,11 +111,20 @@ impl Job {
             let message = "gradients in double precision are not kept in 16 bits";
             return Err(Failure::mistake(message).hint("leave out --storage or --dtype f64"));
         }
-        let error = self.similarity()?.storage_error(&self.data, SAMPLE, 0)?;
         self.record.note("storage", format!("{wanted:?}").to_lowercase());
+        Ok(())
+    }
+
+    /// Measure on a sample what it changes that gradients were kept in 16 bits, if they were; tell and record it.
+    pub(crate) fn tell_storage(&mut self, printer: &Printer) -> Outcome {
+        const SAMPLE: usize = 16;
+        if self.settings.storage == Storage::Full {
+            return Ok(());
+        }
+        let error = self.similarity()?.storage_error(&self.data, SAMPLE, 0)?;
         self.record.note("storage_error", error);
         printer.note(format!(
-            "gradients are kept in 16 bits; among {} that moves similarities by at most {error:.1e} of \
+            "gradients were kept in 16 bits; among {} that moves similarities by at most {error:.1e} of \
              the largest",
             text::counted(SAMPLE.min(self.data.len()), "example"),
         ));

@@ -23,6 +23,8 @@ pub(crate) struct Blocks {
     symmetric: bool,
     row_step: usize,
     column_step: usize,
+    /// Bytes for products and slices in the making.
+    pub(crate) spare: usize,
 }
 
 impl Blocks {
@@ -35,15 +37,18 @@ impl Blocks {
         bytes: usize,
     ) -> Result<Self> {
         let each = recipe.bytes(bytes).max(1);
+        let spare = (budget / 5).clamp(1 << 20, 512 << 20);
+        // Slices and the products of squares, which come to what sweeps leave behind them.
+        let slices = if recipe.defers() { spare } else { 0 };
         // A fifth at least is left for sweeps in progress, tiles and what the allocator holds back.
         let sweeps = recipe.in_progress() * bytes;
-        let room_beside = |kept: usize| (budget - kept) / each;
+        let room_beside = |kept: usize| budget.saturating_sub(kept + slices) / each;
         // A slow run is better than none where two examples fit only if sweeps go beyond the budget.
         let least = room_beside(budget / 5).min(2);
         let room = room_beside(sweeps.clamp(budget / 5, budget / 3 * 2)).max(least);
         let whole = if symmetric { n } else { n + m };
         if room >= whole {
-            return Ok(Self { n, m, symmetric, row_step: n, column_step: m.max(1) });
+            return Ok(Self { n, m, symmetric, row_step: n, column_step: m.max(1), spare });
         }
         // Many rows held while the columns stream by: rows are swept once, columns once per block.
         let column_step = (room / 8).clamp(1, m);
@@ -56,7 +61,7 @@ impl Blocks {
                 readable(budget)
             )));
         }
-        Ok(Self { n, m, symmetric, row_step, column_step })
+        Ok(Self { n, m, symmetric, row_step, column_step, spare })
     }
 
     pub(crate) fn rows(&self) -> impl Iterator<Item = Range<usize>> {

@@ -148,6 +148,11 @@ impl Recipe<'_> {
         floats.iter().sum::<usize>() + 2 * indices.iter().sum::<usize>()
     }
 
+    /// Whether gradients of a component are written out when pairs are taken.
+    pub(crate) fn defers(&self) -> bool {
+        self.plan.iter().any(|planned| planned.form == Form::Deferred)
+    }
+
     /// Bytes kept per example, where a number that is not packed takes so many.
     pub(crate) fn bytes(&self, float: usize) -> usize {
         let (_, floats, indices) = self.layout();

@@ -439,8 +439,7 @@ impl<'a> Similarity<'a> {
         let other = columns.unwrap_or(rows);
         let mut undefined = (Undefined::default(), Undefined::default());
         let (layout, ..) = recipe.layout();
-        let spare = (budget / 5).clamp(1 << 20, 512 << 20);
-        let pairs = &pairs;
+        let (pairs, spare) = (&pairs, blocks.spare);
         let job = Job { recipe: &recipe, layout, symmetric, pairs, visit, zero_counts, spare };
         let (mut left, mut right) = (Features::empty(&recipe, 0), Features::empty(&recipe, 0));
         for i in blocks.rows() {

@@ -27,8 +27,9 @@ pub(crate) fn run(args: &KernelArgs, common: &Common, printer: &Printer) -> Outc
         common,
     };
     let mut job = Job::open(&request, printer)?;
-    job.keep_in(args.storage.storage, printer)?;
+    job.keep_in(args.storage.storage)?;
     let kernel = job.kernel(printer)?;
+    job.tell_storage(printer)?;
     if args.undefined == Undefined::Error {
         refuse_undefined(&job, &kernel)?;
     }

@@ -27,10 +27,11 @@ pub(crate) fn run(args: &NeighborsArgs, common: &Common, printer: &Printer) -> O
         common,
     };
     let mut job = Job::open(&request, printer)?;
-    job.keep_in(args.storage.storage, printer)?;
+    job.keep_in(args.storage.storage)?;
     job.record.note("k", args.k);
     let shown = queries_to_draw(args, &job)?;
     let neighbors = job.neighbors(args.k, printer)?;
+    job.tell_storage(printer)?;
     let found = Found { job: &job, neighbors: &neighbors };
     let table = found.table(args.similarity.dtype)?;
     warn_of_undefined(printer, found.queries(), &neighbors.undefined_queries);
