@@ -10,7 +10,7 @@ use crate::number::{Into, Number, add_product_aat, product_abt};
 const SCRATCH: usize = 1 << 17;
 
 /// Columns of arrays in 16 bits that are widened at once.
-const WIDENED: usize = 4096;
+const WIDENED: usize = 1024;
 
 /// What does not change from tile to tile.
 pub(crate) struct Products<'a> {
