@@ -40,9 +40,11 @@ impl Blocks {
         let spare = (budget / 5).clamp(1 << 20, 512 << 20);
         // Slices and the products of squares, which come to what sweeps leave behind them.
         let slices = if recipe.defers() { spare } else { 0 };
+        // Numbers in 16 bits are widened in pieces, and for the sweep that finds them.
+        let widened = if recipe.storage.half().is_some() { spare / 2 } else { 0 };
         // A fifth at least is left for sweeps in progress, tiles and what the allocator holds back.
         let sweeps = recipe.in_progress() * bytes;
-        let room_beside = |kept: usize| budget.saturating_sub(kept + slices) / each;
+        let room_beside = |kept: usize| budget.saturating_sub(kept + slices + widened) / each;
         // A slow run is better than none where two examples fit only if sweeps go beyond the budget.
         let least = room_beside(budget / 5).min(2);
         let room = room_beside(sweeps.clamp(budget / 5, budget / 3 * 2)).max(least);
