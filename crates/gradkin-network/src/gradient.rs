@@ -2,10 +2,10 @@
 
 use candle_core::Tensor;
 
-use crate::error::Result;
+use crate::error::{NetworkError, Result};
 use crate::factor::{Factor, Order};
 use crate::forward::Pass;
-use crate::sweep::{Sink, Sweep, add};
+use crate::sweep::{Imaged, Sink, Sweep, add};
 use crate::tensor::{sum_of_products, sum_rows};
 
 impl Factor {
@@ -58,8 +58,30 @@ struct Sum<'s, 'a> {
 
 impl Sink for Sum<'_, '_> {
     fn accept(&mut self, component: usize, factor: Factor) -> Result<()> {
+        self.take(component, factor.sum()?)
+    }
+
+    /// Columns of a whole batch would go through main memory.
+    fn takes_images(&self, _component: usize) -> bool {
+        true
+    }
+
+    fn accept_imaged(&mut self, component: usize, factor: Imaged) -> Result<()> {
+        let Some(windows) = &self.sweep.components()[component].windows else {
+            return Err(NetworkError::Usage(format!("component {component} has no windows")));
+        };
+        let Imaged { image, cotangent } = factor;
+        // Every output meets the same image.
+        let outputs = cotangent.dims()[1];
+        let delta = if outputs == 1 { cotangent.squeeze(1)? } else { cotangent.sum(1)? };
+        let own = windows.summed_gradient(&image, &delta)?.flatten_all()?;
+        self.take(component, own)
+    }
+}
+
+impl Sum<'_, '_> {
+    fn take(&mut self, component: usize, own: Tensor) -> Result<()> {
         let parameter = self.sweep.components()[component].parameter;
-        let own = factor.sum()?;
         let own = match self.sweep.held(component)? {
             None => own,
             Some(map) => {

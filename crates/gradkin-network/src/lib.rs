@@ -48,7 +48,7 @@ pub use onnx::{Declared, Dimension, Model};
 pub use ops::supported_operators;
 pub use parameters::{Parameter, Uncounted};
 pub use point::Point;
-pub use second::{Ascent, Record};
+pub use second::{Adjoint, Ascent, Record};
 pub use sweep::{BatchStatistics, Collected, Component, Imaged, Sink, Sweep};
 pub use tensor::{multiply, product};
 pub use weights::WeightsReport;

@@ -16,7 +16,7 @@ use crate::error::{NetworkError, Result};
 use crate::factor::Factor;
 use crate::forward::Pass;
 use crate::ops::{Reverse, Second, ascend};
-use crate::sweep::{Sink, Sweep, add};
+use crate::sweep::{Imaged, Sink, Sweep, add};
 use crate::tensor::{lead_shape, sum_rows};
 
 /// What a reverse sweep had at hand, kept for its derivative.
@@ -26,6 +26,21 @@ pub struct Record {
     pub(crate) width: usize,
     /// By value: the cotangent that its node took, `[B·d, *shape]`.
     pub(crate) cotangents: Vec<Option<Tensor>>,
+}
+
+/// Derivatives of φ by what a sink was given of a component, in the form in which it came.
+#[derive(Debug, Clone)]
+pub enum Adjoint {
+    /// By a factor.
+    Factor(Factor),
+    /// By an image and what meets its windows.
+    Imaged(Imaged),
+}
+
+impl From<Factor> for Adjoint {
+    fn from(factor: Factor) -> Self {
+        Self::Factor(factor)
+    }
 }
 
 /// Derivatives by what a sweep used, set down on the way up.
@@ -56,7 +71,7 @@ impl Sweep<'_> {
         &self,
         pass: &Pass,
         record: &Record,
-        adjoints: &BTreeMap<usize, Factor>,
+        adjoints: &BTreeMap<usize, Adjoint>,
     ) -> Result<Ascent> {
         let network = self.network;
         let by_use = self.by_use(adjoints)?;
@@ -76,10 +91,10 @@ impl Sweep<'_> {
             let saved = self.saved(pass, id, &inputs)?;
             let (_, wanted) = self.wishes(id);
             let mut own: Vec<Option<Tensor>> = vec![None; inputs.len()];
-            let mut factors: Vec<Option<Factor>> = vec![None; inputs.len()];
+            let mut factors: Vec<Option<Adjoint>> = vec![None; inputs.len()];
             for operand in 0..inputs.len() {
                 match by_use.get(&(id, operand)) {
-                    Some(Factor::Dense(dense)) if wanted[operand] => {
+                    Some(Adjoint::Factor(Factor::Dense(dense))) if wanted[operand] => {
                         let shape = match inputs[operand] {
                             Some(input) => &input.dims()[1..],
                             None => continue,
@@ -183,14 +198,21 @@ impl Sweep<'_> {
     /// Derivatives by components' factors as derivatives by the factors of their uses.
     fn by_use(
         &self,
-        adjoints: &BTreeMap<usize, Factor>,
-    ) -> Result<BTreeMap<(usize, usize), Factor>> {
+        adjoints: &BTreeMap<usize, Adjoint>,
+    ) -> Result<BTreeMap<(usize, usize), Adjoint>> {
         let mut found = BTreeMap::new();
         for (component, adjoint) in adjoints {
             // Uses were joined in the order in which the sweep met them: from the last node back.
             let mut at = 0;
             for leaf in self.uses_backwards(*component) {
-                let own = match (adjoint, leaf.shape) {
+                let factor = match adjoint {
+                    Adjoint::Factor(factor) => factor,
+                    Adjoint::Imaged(_) => {
+                        found.insert((leaf.node, leaf.operand), adjoint.clone());
+                        continue;
+                    }
+                };
+                let own = match (factor, leaf.shape) {
                     (Factor::Dense(dense), _) => match self.taken(leaf.value)? {
                         Some(map) if self.is_scattered(*component) => {
                             Factor::Dense(dense.index_select(&map, 2)?)
@@ -216,7 +238,7 @@ impl Sweep<'_> {
                         return Err(NetworkError::Usage(text.into()));
                     }
                 };
-                found.insert((leaf.node, leaf.operand), own);
+                found.insert((leaf.node, leaf.operand), own.into());
             }
         }
         Ok(found)

@@ -7,9 +7,9 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use candle_core::WithDType;
+use candle_core::{Tensor, WithDType};
 
-use crate::tensor::{Unfolding, Window};
+use crate::tensor::{Folding, SummedGradient, Unfolding, Window};
 
 /// The windows of a convolution of one group over the image of one example, `[channels, size]`.
 ///
@@ -29,6 +29,7 @@ pub struct Windows {
     channels: usize,
     window: Window,
     unfolding: Arc<Unfolding>,
+    folding: Arc<Folding>,
 }
 
 impl fmt::Debug for Windows {
@@ -50,8 +51,9 @@ impl PartialEq for Windows {
 
 impl Windows {
     pub(crate) fn new(channels: usize, window: &Window) -> Self {
-        let unfolding = Arc::new(Unfolding::new(window));
-        Self { channels, window: window.clone(), unfolding }
+        let (unfolding, folding) = (Unfolding::new(window), Folding::new(window));
+        let (unfolding, folding) = (Arc::new(unfolding), Arc::new(folding));
+        Self { channels, window: window.clone(), unfolding, folding }
     }
 
     /// Channels of the image.
@@ -77,8 +79,7 @@ impl Windows {
     /// What windows cover in some channels of an image: `[|channels| · elements, T]`, row-major, in the order
     /// of the weight's entries for one output channel.
     ///
-    /// `columns` holds zeros, or what an earlier call with as many channels has left in it: what lies on
-    /// padding is not written.
+    /// Everything in `columns` is written over; what lies on padding is zero.
     ///
     /// # Panics
     /// Where `image` is shorter than [`Windows::numbers`], and where `channels` reaches beyond them.
@@ -86,11 +87,47 @@ impl Windows {
         let plane = self.window.in_count();
         self.unfolding.write(&image[channels.start * plane..channels.end * plane], columns);
     }
+
+    /// What windows cover in all channels of an image: `[channels · elements, T]`, row-major. That is the
+    /// image itself where a window is one pixel and meets each; otherwise it is written to `room`, which
+    /// grows as needed and serves any windows, one after the other.
+    ///
+    /// # Panics
+    /// Where `image` is shorter than [`Windows::numbers`].
+    pub fn columns<'r, T: WithDType>(&self, image: &'r [T], room: &'r mut Vec<T>) -> &'r [T] {
+        if self.window.is_pointwise() {
+            return &image[..self.numbers()];
+        }
+        let numbers = self.channels * self.elements() * self.positions();
+        if room.len() < numbers {
+            room.resize(numbers, T::zero());
+        }
+        self.unfold(image, 0..self.channels, &mut room[..numbers]);
+        &room[..numbers]
+    }
+
+    /// Σ over images of δ · columnsᵀ: images `[M, channels, size]` and δ `[M, r, T]` give `[r, channels · elements]`.
+    pub(crate) fn summed_gradient(
+        &self,
+        images: &Tensor,
+        delta: &Tensor,
+    ) -> candle_core::Result<Tensor> {
+        SummedGradient(self.window.clone()).apply(images, delta)
+    }
+
+    /// The transpose of [`Windows::columns`]: what lies in columns `[channels · elements, T]` is added to the
+    /// pixels of the image that it would have come from.
+    ///
+    /// # Panics
+    /// Where `image` is shorter than [`Windows::numbers`].
+    pub fn fold<T: WithDType>(&self, columns: &[T], image: &mut [T]) {
+        self.folding.add(columns, &mut image[..self.numbers()]);
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use candle_core::{Device, Tensor};
+    use candle_core::Device;
 
     use super::*;
     use crate::tensor::{Axis, Unfold};
@@ -114,7 +151,26 @@ mod tests {
                 windows.unfold(&image, channel..channel + 1, &mut columns);
                 assert_eq!(columns, wanted[channel * one..(channel + 1) * one]);
             }
+            let mut room = Vec::new();
+            assert_eq!(windows.columns(&image, &mut room), wanted);
+            // ⟨unfold(x), y⟩ = ⟨x, fold(y)⟩.
+            let y: Vec<f64> = (0..wanted.len()).map(|i| (0.3 * i as f64).sin()).collect();
+            let mut folded = vec![0.0; windows.numbers()];
+            windows.fold(&y, &mut folded);
+            let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+            assert!((dot(&wanted, &y) - dot(&image, &folded)).abs() < 1e-10);
         }
         Ok(())
+    }
+
+    #[test]
+    fn pixels_are_their_own_columns() {
+        let pixel =
+            |size| Axis { size, kernel: 1, stride: 1, dilation: 1, before: 0, after: 0, out: size };
+        let windows = Windows::new(3, &Window { axes: vec![pixel(4), pixel(2)] });
+        let image: Vec<f64> = (0..24).map(f64::from).collect();
+        let mut room = Vec::new();
+        assert_eq!(windows.columns(&image, &mut room), image);
+        assert!(room.is_empty());
     }
 }

@@ -178,7 +178,6 @@ impl Deferred {
             if let Some(windows) = &group.windows {
                 let elements = windows.elements().max(1);
                 let channels = columns.start / elements..columns.end / elements;
-                // What lies on padding stays zero.
                 unfolded.resize(columns.len() * t, T::default());
                 windows.unfold(&a, channels, unfolded);
             }

@@ -6,7 +6,9 @@ use super::elementwise::{Elementwise, Function, Slope};
 use super::second::{Ascended, Second, plus};
 use super::{Build, Forward, Inputs, Operator, Reverse, Setup, required};
 use crate::error::{OpResult, fail};
-use crate::tensor::{broadcast_shape, example_shape, expand_to, sum_to};
+use crate::tensor::bends;
+use crate::tensor::rows::Cut;
+use crate::tensor::{broadcast_shape, example_shape, expand_to, lead_shape, sum_to};
 
 pub(super) const OPERATORS: &[(&str, Build)] = &[
     // The sign of y ≥ 0 is the mask x > 0; a comparison with a number takes several times as long.
@@ -121,7 +123,12 @@ fn unary(
     let numbers = numbers.iter().map(read).collect::<OpResult<Vec<f64>>>()?;
     let straight =
         matches!(setup.operator, "Relu" | "LeakyRelu" | "ThresholdedRelu" | "HardSigmoid");
-    Ok(Box::new(Elementwise { name: "activation", numbers, f, df: Some(df), straight }))
+    let below = match setup.operator {
+        "Relu" => Some(0.0),
+        "LeakyRelu" => numbers.first().copied(),
+        _ => None,
+    };
+    Ok(Box::new(Elementwise { name: "activation", numbers, f, df: Some(df), straight, below }))
 }
 
 /// One where the condition holds and zero elsewhere, in the type of `x`.
@@ -216,6 +223,9 @@ impl PRelu {
 impl Operator for PRelu {
     fn forward(&self, inputs: &Inputs) -> OpResult<Forward> {
         let (x, slope) = (required(inputs, 0)?, required(inputs, 1)?);
+        if let Some(cut) = bends::cut(x, slope) {
+            return Ok(bends::bent(x, cut, slope)?.into());
+        }
         let lead = x.dims()[0].max(slope.dims()[0]);
         let slope = expand_to(slope, lead, example_shape(x))?;
         let negative = x.minimum(&x.zeros_like()?)?.broadcast_mul(&slope)?;
@@ -226,6 +236,17 @@ impl Operator for PRelu {
         let (x, slope) = (sweep.input(0)?, sweep.input(1)?);
         let cotangent = sweep.cotangent()?;
         let mut result = vec![None, None];
+        if let Some(cut) = bends::cut(x, slope).filter(|_| !cotangent.track_op()) {
+            let value = sweep.meets(x);
+            if sweep.wants(0) {
+                result[0] = Some(bends::gated(cotangent, value, cut, slope)?);
+            }
+            if sweep.wants(1) {
+                let sums = bends::below(cotangent, value, cut)?;
+                result[1] = Some(over_rows(&sums, cut, sweep.shape(1)?)?);
+            }
+            return Ok(result);
+        }
         if sweep.wants(0) {
             let lead = x.dims()[0].max(slope.dims()[0]);
             let slope = expand_to(slope, lead, example_shape(x))?.contiguous()?;
@@ -246,6 +267,9 @@ impl Operator for PRelu {
         let sweep = &second.reverse;
         let (x, slope) = (sweep.input(0)?, sweep.input(1)?);
         let cotangent = sweep.cotangent()?;
+        if let Some(cut) = bends::cut(x, slope) {
+            return Ok(Some(self.second_by_rows(second, cut)?));
+        }
         let lead = x.dims()[0].max(slope.dims()[0]);
         let shape = example_shape(x);
         let negative = mask(x, |x| x.le(0.0))?;
@@ -271,4 +295,42 @@ impl Operator for PRelu {
         }
         Ok(Some(Ascended { cotangents: vec![by_cotangent], inputs: vec![by_input, by_slope] }))
     }
+}
+
+impl PRelu {
+    /// [`Operator::second`], a row at a time.
+    fn second_by_rows(&self, second: &Second, cut: Cut) -> OpResult<Ascended> {
+        let sweep = &second.reverse;
+        let (x, slopes) = (sweep.input(0)?, sweep.input(1)?);
+        let cotangent = sweep.cotangent()?;
+        let lead = cotangent.dims()[0];
+        let along = match second.adjoint(1) {
+            Some(along) => {
+                let shape = (lead, cut.rows / cut.channels, cut.channels);
+                along.reshape((lead, 1, cut.channels))?.broadcast_as(shape)?.contiguous()?
+            }
+            None => Tensor::zeros((lead, cut.rows), cotangent.dtype(), cotangent.device())?,
+        };
+        let own = bends::Turned { cotangent, value: sweep.meets(x), slopes, along: &along };
+        let none = second.adjoint(0).is_none();
+        let adjoint = match second.adjoint(0) {
+            Some(adjoint) => adjoint.clone(),
+            None => cotangent.zeros_like()?,
+        };
+        let [by_cotangent, by_slope, by_input] = bends::turned(&adjoint, &own, cut)?;
+        let by_slope = over_rows(&by_slope, cut, example_shape(slopes))?.sum_keepdim(0)?;
+        let inputs = vec![second.adjoint(1).map(|_| by_input), (!none).then_some(by_slope)];
+        Ok(Ascended { cotangents: vec![Some(by_cotangent)], inputs })
+    }
+}
+
+/// `[L, rows]` to `[L, *shape]` of the slopes: rows that met the same one are added up.
+fn over_rows(sums: &Tensor, cut: Cut, shape: &[usize]) -> OpResult<Tensor> {
+    let lead = sums.dims()[0];
+    let by_slope = sums.reshape((lead, cut.rows / cut.channels, cut.channels))?;
+    let total = match cut.rows == cut.channels {
+        true => by_slope,
+        false => by_slope.sum(1)?,
+    };
+    Ok(total.reshape(lead_shape(lead, shape))?)
 }

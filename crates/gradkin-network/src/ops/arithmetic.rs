@@ -58,7 +58,7 @@ pub(super) const OPERATORS: &[(&str, Build)] = &[
 ];
 
 fn unary(name: &'static str, f: Function, df: Option<Slope>) -> OpResult<Box<dyn Operator>> {
-    Ok(Box::new(Elementwise { name, numbers: Vec::new(), f, df, straight: false }))
+    Ok(Box::new(Elementwise { name, numbers: Vec::new(), f, df, straight: false, below: None }))
 }
 
 /// Which infinities count is up to two attributes.
@@ -71,7 +71,7 @@ fn is_infinite(setup: &Setup) -> OpResult<Box<dyn Operator>> {
         let negative = (x.eq(f64::NEG_INFINITY)?.to_dtype(x.dtype())? * n[1])?;
         (positive + negative)?.ne(0.0)
     };
-    Ok(Box::new(Elementwise { name: "IsInf", numbers, f, df: None, straight: false }))
+    Ok(Box::new(Elementwise { name: "IsInf", numbers, f, df: None, straight: false, below: None }))
 }
 
 fn cosh(x: &Tensor) -> Result<Tensor> {

@@ -7,6 +7,8 @@ use super::second::{Ascended, Second, plus};
 use super::{Build, Forward, Inputs, Operator, Reverse, Setup, Statistics, TrainingForm, required};
 use crate::error::{OpResult, fail};
 use crate::exchange::Party;
+use crate::tensor::channels::{self, Spread};
+use crate::tensor::rows::Meets;
 use crate::tensor::{sum_axes, sum_to};
 
 pub(super) const OPERATORS: &[(&str, Build)] = &[("BatchNormalization", BatchNormalization::build)];
@@ -23,6 +25,11 @@ pub(super) fn channel_shape(channels: usize, rank: usize) -> Vec<usize> {
     let mut shape = vec![1; rank];
     shape[1] = channels;
     shape
+}
+
+/// `[L, N, C]` → `[L, C]`; nearly always N is one.
+fn over_images(x: &Tensor) -> OpResult<Tensor> {
+    Ok(if x.dims()[1] == 1 { x.squeeze(1)? } else { x.sum(1)? })
 }
 
 /// y = (x − mean) / √(variance + ε) · scale + bias with one mean and variance per channel.
@@ -78,6 +85,9 @@ impl Operator for BatchNormalization {
         let mean = per_channel(required(inputs, 3)?, self.rank)?;
         let factor = scale.broadcast_mul(&self.inverse(required(inputs, 4)?)?)?;
         let shift = bias.broadcast_sub(&mean.broadcast_mul(&factor)?)?;
+        if channels::takes(x, &[&factor, &shift]) {
+            return Ok(channels::affine(x, None, &factor, Some(&shift))?.into());
+        }
         Ok(x.broadcast_mul(&factor)?.broadcast_add(&shift)?.into())
     }
 
@@ -85,12 +95,27 @@ impl Operator for BatchNormalization {
         let cotangent = sweep.cotangent()?;
         let inverse = self.inverse(sweep.input(4)?)?;
         let mut result = vec![None; sweep.inputs.len()];
+        let (scale, mean) = (sweep.input(1)?, sweep.input(3)?);
+        let by_rows = channels::takes(cotangent, &[scale, mean, &inverse]);
+        let scale = per_channel(scale, self.rank)?;
         if sweep.wants(0) {
-            let scale = per_channel(sweep.input(1)?, self.rank)?;
-            result[0] = Some(sweep.times(cotangent, &scale.broadcast_mul(&inverse)?)?);
+            let factor = scale.broadcast_mul(&inverse)?;
+            result[0] = Some(match by_rows {
+                true => channels::affine(cotangent, None, &factor, None)?,
+                false => sweep.times(cotangent, &factor)?,
+            });
+        }
+        if by_rows && sweep.wants(1) {
+            let [plain, along] = channels::sums(cotangent, sweep.meets(sweep.input(0)?), mean)?;
+            let along = over_images(&along)?;
+            result[1] = Some(along.broadcast_mul(&inverse.reshape((1, self.channels))?)?);
+            if sweep.wants(2) {
+                result[2] = Some(over_images(&plain)?);
+            }
+            return Ok(result);
         }
         if sweep.wants(1) {
-            let mean = per_channel(sweep.input(3)?, self.rank)?;
+            let mean = per_channel(mean, self.rank)?;
             let normal = sweep.input(0)?.broadcast_sub(&mean)?.broadcast_mul(&inverse)?;
             result[1] = Some(self.to_channels(&sweep.times(cotangent, &normal)?)?);
         }
@@ -109,7 +134,11 @@ impl Operator for BatchNormalization {
         let sweep = &second.reverse;
         let cotangent = sweep.cotangent()?;
         let inverse = self.inverse(sweep.input(4)?)?;
-        let scale = per_channel(sweep.input(1)?, self.rank)?;
+        let (scale, mean) = (sweep.input(1)?, sweep.input(3)?);
+        if channels::takes(cotangent, &[scale, mean, &inverse]) {
+            return Ok(Some(self.second_by_rows(second, &inverse)?));
+        }
+        let scale = per_channel(scale, self.rank)?;
         let mut by_cotangent = None;
         let mut inputs = vec![None; second.operands()];
         if let Some(adjoint) = second.adjoint(0) {
@@ -120,7 +149,7 @@ impl Operator for BatchNormalization {
         }
         if let Some(adjoint) = second.adjoint(1) {
             let spread = per_channel(adjoint, self.rank)?;
-            let mean = per_channel(sweep.input(3)?, self.rank)?;
+            let mean = per_channel(mean, self.rank)?;
             let normal = sweep.input(0)?.broadcast_sub(&mean)?.broadcast_mul(&inverse)?;
             let full = spread.broadcast_as(cotangent.shape())?.contiguous()?;
             by_cotangent = plus(by_cotangent, Some(sweep.times(&full, &normal)?))?;
@@ -157,14 +186,21 @@ impl TrainingForm for BatchNormalization {
             fail!("a batch of one element per channel has no variance; use larger batches");
         }
         let mean: Vec<f64> = sums.into_iter().map(|sum| sum / count).collect();
-        let centred = x.broadcast_sub(&self.channel_tensor(&mean, x.dtype())?)?;
-        let squares = party.sum(self.over_batch(&centred.sqr()?)?)?;
+        let centre = self.channel_tensor(&mean, x.dtype())?;
+        let squares = party.sum(self.squares_over_batch(x, &centre)?)?;
         let variance: Vec<f64> = squares.into_iter().map(|sum| sum / count).collect();
         let inverse: Vec<f64> =
             variance.iter().map(|v| (v + self.epsilon).sqrt().recip()).collect();
         let inverse = self.channel_tensor(&inverse, x.dtype())?;
-        let normal = centred.broadcast_mul(&inverse)?;
-        let y = normal.broadcast_mul(&scale)?.broadcast_add(&bias)?;
+        let (normal, y) = if channels::takes(x, &[&scale, &bias]) {
+            let normal = channels::affine(x, Some(&centre), &inverse, None)?;
+            let y = channels::affine(&normal, None, &scale, Some(&bias))?;
+            (normal, y)
+        } else {
+            let normal = x.broadcast_sub(&centre)?.broadcast_mul(&inverse)?;
+            let y = normal.broadcast_mul(&scale)?.broadcast_add(&bias)?;
+            (normal, y)
+        };
         let kept = |values: &[f64]| Tensor::from_slice(values, values.len(), &Device::Cpu);
         let saved = vec![normal, inverse, kept(&mean)?, kept(&variance)?, kept(&[count])?];
         Ok(Forward { outputs: vec![y], saved })
@@ -179,26 +215,40 @@ impl TrainingForm for BatchNormalization {
             fail!("the forward step saved nothing");
         };
         let cotangent = sweep.cotangent()?;
-        let along = (cotangent * normal)?;
+        let by_rows = channels::takes(cotangent, &[inverse]);
+        // Σ δ and Σ δ n of every image.
+        let [plain, along] = if by_rows {
+            let meets = Meets { other: normal, repeat: 1 };
+            channels::sums(cotangent, meets, &inverse.zeros_like()?)?
+        } else {
+            let axes: Vec<usize> = (3..cotangent.rank()).collect();
+            [sum_axes(cotangent, &axes)?, sum_axes(&(cotangent * normal)?, &axes)?]
+        };
+        let dims = &cotangent.dims()[..3];
+        let (plain, along) = (plain.reshape(dims)?, along.reshape(dims)?);
         let mut result = vec![None; sweep.inputs.len()];
         if sweep.wants(1) {
-            result[1] = Some(self.to_channels(&along)?);
+            result[1] = Some(over_images(&along)?);
         }
         if sweep.wants(2) {
-            result[2] = Some(self.to_channels(cotangent)?);
+            result[2] = Some(over_images(&plain)?);
         }
         if sweep.wants(0) {
             let count = count.to_vec1::<f64>()?[0];
-            let mut sums = self.over_batch(cotangent)?;
-            sums.extend(self.over_batch(&along)?);
+            let mut sums = self.over_all_images(&plain)?;
+            sums.extend(self.over_all_images(&along)?);
             let means: Vec<f64> = party.sum(sums)?.into_iter().map(|sum| sum / count).collect();
             let (plain, along) = means.split_at(self.channels);
             let plain = self.channel_tensor(plain, cotangent.dtype())?;
             let along = self.channel_tensor(along, cotangent.dtype())?;
-            let back = cotangent.broadcast_sub(&plain)?;
-            let back = (back - normal.broadcast_mul(&along)?)?;
             let scale = per_channel(sweep.input(1)?, self.rank)?;
-            result[0] = Some(back.broadcast_mul(&scale.broadcast_mul(inverse)?)?);
+            let factor = scale.broadcast_mul(inverse)?;
+            result[0] = Some(if by_rows && factor.elem_count() == self.channels {
+                channels::reduced(cotangent, (normal, &along), &plain, &factor)?
+            } else {
+                let back = cotangent.broadcast_sub(&plain)?;
+                (back - normal.broadcast_mul(&along)?)?.broadcast_mul(&factor)?
+            });
         }
         Ok(result)
     }
@@ -222,13 +272,60 @@ impl TrainingForm for BatchNormalization {
 }
 
 impl BatchNormalization {
-    /// The sum per channel over this part of the batch.
+    /// [`Operator::second`], a row of positions at a time.
+    fn second_by_rows(&self, second: &Second, inverse: &Tensor) -> OpResult<Ascended> {
+        let sweep = &second.reverse;
+        let cotangent = sweep.cotangent()?;
+        let (scale, mean) = (sweep.input(1)?, sweep.input(3)?);
+        let inverse = &inverse.reshape((1, self.channels))?;
+        let mut by_cotangent = None;
+        let mut inputs = vec![None; second.operands()];
+        if let Some(adjoint) = second.adjoint(0) {
+            by_cotangent = Some(channels::affine(adjoint, None, &(scale * inverse)?, None)?);
+            let meets = Meets { other: cotangent, repeat: 1 };
+            let [_, along] = channels::sums(adjoint, meets, &inverse.zeros_like()?)?;
+            inputs[1] = Some((over_images(&along)?.sum_keepdim(0)? * inverse)?);
+        }
+        let dims = &cotangent.dims()[..3];
+        let by_row = |own: Option<&Tensor>| -> OpResult<Tensor> {
+            Ok(match own {
+                Some(own) => own.unsqueeze(1)?.broadcast_as(dims)?.contiguous()?,
+                None => Tensor::zeros(dims, cotangent.dtype(), cotangent.device())?,
+            })
+        };
+        let (along, shift) = (second.adjoint(1), second.adjoint(2));
+        if along.is_some() || shift.is_some() {
+            let (along, shift) = (by_row(along)?, by_row(shift)?);
+            let input = sweep.meets(sweep.input(0)?);
+            let own = Spread { along: &along, shift: &shift, input, mean, inverse };
+            let [onto, back] = channels::spread(cotangent, &own, by_cotangent)?;
+            (by_cotangent, inputs[0]) = (Some(onto), second.adjoint(1).map(|_| back));
+        }
+        Ok(Ascended { cotangents: vec![by_cotangent], inputs })
+    }
+
+    /// The sum per channel over this part of the batch: positions of one image first, in the type of the
+    /// data; images in double precision.
     fn over_batch(&self, x: &Tensor) -> OpResult<Vec<f64>> {
-        // Positions of one image first, in the type of the data; images in double precision.
+        if channels::takes(x, &[]) {
+            return self.over_all_images(&channels::row_sums(x)?);
+        }
         let axes: Vec<usize> = (3..x.rank()).collect();
-        let by_image = sum_axes(&x.contiguous()?, &axes)?.to_dtype(DType::F64)?;
-        let images = x.dims()[0] * x.dims()[1];
-        Ok(by_image.reshape((images, self.channels))?.sum(0)?.to_vec1()?)
+        self.over_all_images(&sum_axes(&x.contiguous()?, &axes)?)
+    }
+
+    /// The same of squares of distances from a mean.
+    fn squares_over_batch(&self, x: &Tensor, mean: &Tensor) -> OpResult<Vec<f64>> {
+        if channels::takes(x, &[mean]) {
+            return self.over_all_images(&channels::row_squares(x, mean)?);
+        }
+        self.over_batch(&x.broadcast_sub(mean)?.sqr()?)
+    }
+
+    /// Sums of `[L, N, C]` and as many more axes of one: `[C]`.
+    fn over_all_images(&self, by_image: &Tensor) -> OpResult<Vec<f64>> {
+        let by_image = by_image.to_dtype(DType::F64)?.reshape(((), self.channels))?;
+        Ok(by_image.sum(0)?.to_vec1()?)
     }
 
     fn channel_tensor(&self, values: &[f64], dtype: DType) -> OpResult<Tensor> {

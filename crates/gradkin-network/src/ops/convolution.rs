@@ -5,14 +5,15 @@
 
 use candle_core::Tensor;
 
-use super::second::{Ascended, Second, plus};
+use super::second::{Ascended, Second};
 use super::{Build, Forward, Inputs, Operator, Reverse, Setup, required};
 use crate::error::{OpResult, fail};
 use crate::factor::{Factor, FactorShape, Order};
 use crate::sweep::Imaged;
 use crate::tensor::{
     Axis, Fold, FoldedProduct, Padding, Unfold, UnfoldedProduct, WeightGradient, Window,
-    checked_count, countable, lead_shape, matmul, shared_product, sum_axes, sum_of_products,
+    both_products, checked_count, countable, lead_shape, matmul, shared_product, sum_axes,
+    sum_of_products,
 };
 use crate::windows::Windows;
 
@@ -279,26 +280,46 @@ impl Operator for Convolution {
         let out = lead_shape(rows, &self.out_shape);
         let mut by_cotangent = None;
         let mut inputs = vec![None; second.operands()];
-        if let Some(adjoint) = second.adjoint(0) {
-            let columns = self.unfold(&adjoint.contiguous()?, rows, self.in_channels)?;
-            let w = self.weight(sweep.input(1)?)?;
-            by_cotangent = Some(self.apply(&w, &columns)?.reshape(out.as_slice())?);
-            let dy = self.by_group(&sweep.cotangent()?.contiguous()?, rows, self.channels)?;
-            let by_weight = sum_of_products(&dy.transpose(2, 3)?, &columns.transpose(2, 3)?)?;
-            inputs[1] = Some(by_weight.reshape(sweep.input(1)?.shape())?);
-        }
-        match second.factor(1) {
-            Some(Factor::Outer { input, cotangent, .. }) => {
-                let own = cotangent.transpose(3, 4)?.contiguous()?.reshape(out.as_slice())?;
-                by_cotangent = plus(by_cotangent, Some(own))?;
+        match (second.factor(1), second.imaged(1)) {
+            (Some(Factor::Outer { input, cotangent, .. }), _) => {
+                let own = cotangent.transpose(3, 4)?.contiguous()?;
+                by_cotangent = Some(own.reshape(out.as_slice())?);
                 if sweep.wants(0) {
                     let columns = input.transpose(2, 3)?.contiguous()?;
                     let shape = sweep.input(0)?.shape();
                     inputs[0] = Some(self.fold(&columns)?.reshape(shape)?);
                 }
             }
-            Some(_) => return Ok(None),
-            None => {}
+            (Some(_), _) => return Ok(None),
+            (None, Some(Imaged { image, cotangent })) => {
+                by_cotangent = Some(cotangent.reshape(out.as_slice())?);
+                if sweep.wants(0) {
+                    inputs[0] = Some(image.reshape(sweep.input(0)?.shape())?);
+                }
+            }
+            (None, None) => {}
+        }
+        if let Some(adjoint) = second.adjoint(0) {
+            let (w, cotangent) = (self.weight(sweep.input(1)?)?, sweep.cotangent()?);
+            let (moved, by_weight) = if self.groups == 1 {
+                let shape = (rows, self.in_channels, self.window.in_count());
+                let adjoint = adjoint.contiguous()?.reshape(shape)?;
+                let dy = (rows, self.channels, self.positions());
+                let dy = cotangent.contiguous()?.reshape(dy)?;
+                both_products(&self.window, (&w.squeeze(0)?, &adjoint, &dy), by_cotangent.as_ref())?
+            } else {
+                let columns = self.unfold(&adjoint.contiguous()?, rows, self.in_channels)?;
+                let dy = self.by_group(&cotangent.contiguous()?, rows, self.channels)?;
+                let by_weight = sum_of_products(&dy.transpose(2, 3)?, &columns.transpose(2, 3)?)?;
+                let own = self.apply(&w, &columns)?.reshape(out.as_slice())?;
+                let moved = match &by_cotangent {
+                    Some(sum) => (sum + own)?,
+                    None => own,
+                };
+                (moved, by_weight)
+            };
+            by_cotangent = Some(moved.reshape(out.as_slice())?);
+            inputs[1] = Some(by_weight.reshape(sweep.input(1)?.shape())?);
         }
         if let Some(adjoint) = second.adjoint(2) {
             let mut shape = vec![1; self.out_shape.len() + 1];

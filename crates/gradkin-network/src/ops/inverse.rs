@@ -49,7 +49,14 @@ fn atanh(x: &Tensor) -> Result<Tensor> {
 }
 
 fn unary(name: &'static str, f: Function, df: Slope) -> OpResult<Box<dyn Operator>> {
-    Ok(Box::new(Elementwise { name, numbers: Vec::new(), f, df: Some(df), straight: false }))
+    Ok(Box::new(Elementwise {
+        name,
+        numbers: Vec::new(),
+        f,
+        df: Some(df),
+        straight: false,
+        below: None,
+    }))
 }
 
 /// A function of one number as an operation of the tensor library.

@@ -229,8 +229,15 @@ impl Operator for MatMul {
         }
     }
 
-    /// Of x̄ = ȳ bᵀ and the factors x and ȳ, where b is one matrix for all examples.
     fn second(&self, second: &Second) -> OpResult<Option<Ascended>> {
+        self.second_of(second, false)
+    }
+}
+
+impl MatMul {
+    /// Of x̄ = ȳ bᵀ and the factors x and ȳ, where b is one matrix for all examples; what is found of b is
+    /// written as the transpose where `turned` is set, as b is stored then.
+    fn second_of(&self, second: &Second, turned: bool) -> OpResult<Option<Ascended>> {
         let sweep = &second.reverse;
         if !self.plain_b() || self.shared[0] || second.adjoint(1).is_some() {
             return Ok(None);
@@ -246,8 +253,12 @@ impl Operator for MatMul {
             let b = self.matrix(sweep.input(1)?)?;
             by_cotangent = Some(matmul(&adjoint, &b)?.reshape(out.as_slice())?);
             let dy = sweep.cotangent()?.contiguous()?.reshape((1, 1, positions, n))?;
-            let own = sum_of_products(&adjoint.reshape((1, 1, positions, k))?, &dy)?;
-            inputs[1] = Some(own.reshape(lead_shape(1, sweep.shape(1)?))?);
+            let adjoint = adjoint.reshape((1, 1, positions, k))?;
+            let shape = lead_shape(1, sweep.shape(1)?);
+            inputs[1] = Some(match turned {
+                true => sum_of_products(&dy, &adjoint)?.transpose(1, 2)?,
+                false => sum_of_products(&adjoint, &dy)?.reshape(shape)?,
+            });
         }
         match second.factor(1) {
             Some(Factor::Outer { input, cotangent, .. }) => {
@@ -402,11 +413,13 @@ impl Operator for Gemm {
             adjoints: &second.adjoints[..2],
             factors: &second.factors[..2],
         };
-        let Some(mut found) = self.product.second(&without_bias)? else { return Ok(None) };
+        let turned = self.transpose[1];
+        let Some(mut found) = self.product.second_of(&without_bias, turned)? else {
+            return Ok(None);
+        };
         found.inputs.resize(second.operands(), None);
         if let Some(by_weight) = found.inputs[1].take() {
-            found.inputs[1] =
-                Some(if self.transpose[1] { by_weight.transpose(1, 2)? } else { by_weight });
+            found.inputs[1] = Some(if turned { by_weight.transpose(1, 2)? } else { by_weight });
         }
         if let Some(adjoint) = second.adjoint(2) {
             let rows = sweep.batch * sweep.width;

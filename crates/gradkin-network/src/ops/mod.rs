@@ -51,6 +51,7 @@ use crate::factor::{Factor, FactorShape};
 use crate::onnx::{Attributes, Width};
 use crate::sweep::Imaged;
 use crate::tensor;
+use crate::tensor::rows::Meets;
 use crate::windows::Windows;
 use second::Ascended;
 
@@ -226,6 +227,11 @@ impl Reverse<'_> {
         let mut shape = vec![self.batch, self.width];
         shape.extend(tensor::example_shape(cotangent));
         Ok(cotangent.reshape(shape)?)
+    }
+
+    /// Each example's value meets the cotangents of all its outputs; one that all share, those of all examples.
+    pub(crate) fn meets<'t>(&self, value: &'t Tensor) -> Meets<'t> {
+        Meets { other: value, repeat: self.batch * self.width / value.dims()[0].max(1) }
     }
 
     /// Cotangent `[B·d, *s]` times a value `[L, *s']` that broadcasts to it.

@@ -11,6 +11,8 @@ use candle_core::{Tensor, Var};
 use super::{Operator, Reverse};
 use crate::error::OpResult;
 use crate::factor::Factor;
+use crate::second::Adjoint;
+use crate::sweep::Imaged;
 
 /// What the derivative of a reverse rule works with.
 pub(crate) struct Second<'a> {
@@ -19,7 +21,7 @@ pub(crate) struct Second<'a> {
     /// By operand: derivatives of φ by the cotangents that the step gave, `[B·d, *shape]`.
     pub(crate) adjoints: &'a [Option<Tensor>],
     /// By operand: derivatives of φ by the factors that it gave, in their form.
-    pub(crate) factors: &'a [Option<Factor>],
+    pub(crate) factors: &'a [Option<Adjoint>],
 }
 
 /// Derivatives of φ through one node.
@@ -44,7 +46,18 @@ impl Second<'_> {
     }
 
     pub(crate) fn factor(&self, operand: usize) -> Option<&Factor> {
-        self.factors.get(operand).and_then(Option::as_ref)
+        match self.factors.get(operand)? {
+            Some(Adjoint::Factor(factor)) => Some(factor),
+            _ => None,
+        }
+    }
+
+    /// Where an image was given in place of a factor.
+    pub(crate) fn imaged(&self, operand: usize) -> Option<&Imaged> {
+        match self.factors.get(operand)? {
+            Some(Adjoint::Imaged(imaged)) => Some(imaged),
+            _ => None,
+        }
     }
 
     pub(crate) fn operands(&self) -> usize {
@@ -116,6 +129,9 @@ fn linear(operator: &dyn Operator, second: &Second) -> OpResult<Ascended> {
 }
 
 fn by_tape(operator: &dyn Operator, second: &Second) -> OpResult<Ascended> {
+    if (0..second.operands()).any(|operand| second.imaged(operand).is_some()) {
+        crate::error::fail!("the derivative by an image has no way through the tape");
+    }
     let Reverse { inputs, cotangents, wanted, batch, width, .. } = second.reverse;
     let factored = |operand: usize| second.factor(operand).is_some();
     let mut inner: Vec<Option<Var>> = Vec::with_capacity(inputs.len());

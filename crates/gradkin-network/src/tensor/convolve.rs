@@ -3,11 +3,14 @@
 //! write and read main memory.
 
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, WithDType};
+use candle_core::{
+    CpuStorage, CustomOp2, DType, Device, Layout, Result, Shape, Storage, Tensor, WithDType,
+};
 use faer::{Accum, MatMut, MatRef};
 
 use super::multiply;
 use super::product::{in_their_float, matrix, strided, sum_of_products};
+use super::scratch::{Room, Scratch};
 use super::unfold::{Folding, Unfold, Unfolding};
 use super::window::Window;
 
@@ -33,9 +36,9 @@ impl FoldedProduct {
 }
 
 /// A number that both the tensor and the product library know.
-trait Number: WithDType + faer::traits::ComplexField {}
+trait Number: WithDType + faer::traits::ComplexField + Scratch {}
 
-impl<T: WithDType + faer::traits::ComplexField> Number for T {}
+impl<T: WithDType + faer::traits::ComplexField + Scratch> Number for T {}
 
 impl CustomOp2 for UnfoldedProduct {
     fn name(&self) -> &'static str {
@@ -93,7 +96,7 @@ impl UnfoldedProduct {
         }
         let w = matrix(w, layout, 0, &[]);
         let unfolding = Unfolding::new(&self.0);
-        let mut columns = vec![T::zero(); rows * positions];
+        let mut columns = Room::of(rows * positions);
         for (x, out) in x.chunks_exact(image).zip(out.chunks_exact_mut(r * positions)) {
             unfolding.write(x, &mut columns);
             let columns = MatRef::from_row_major_slice(&columns, rows, positions);
@@ -158,7 +161,7 @@ impl FoldedProduct {
         }
         let w = matrix(w, layout, 0, &[]);
         let folding = Folding::new(&self.0);
-        let mut columns = vec![T::zero(); rows * positions];
+        let mut columns = Room::of(rows * positions);
         for (y, out) in y.chunks_exact(r * positions).zip(out.chunks_exact_mut(image)) {
             let y = MatRef::from_row_major_slice(y, r, positions);
             let target = MatMut::from_row_major_slice_mut(&mut columns, rows, positions);
@@ -166,6 +169,156 @@ impl FoldedProduct {
             folding.add(&columns, out);
         }
         out
+    }
+}
+
+/// Σ over images of δ · unfolded(x)ᵀ: x `[M, C, size]` and δ `[M, r, O]` give `[r, C·K]`, the gradient of a
+/// convolution's weight.
+#[derive(Debug, Clone)]
+pub(crate) struct SummedGradient(pub(crate) Window);
+
+impl SummedGradient {
+    pub(crate) fn apply(&self, x: &Tensor, delta: &Tensor) -> Result<Tensor> {
+        x.contiguous()?.apply_op2_no_bwd(&delta.contiguous()?, self)
+    }
+}
+
+impl CustomOp2 for SummedGradient {
+    fn name(&self) -> &'static str {
+        "summed-gradient"
+    }
+
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let sizes = Sizes::of(&self.0, l1, l2)?;
+        let Sizes { r, rows, .. } = sizes;
+        let storage = in_their_float!(s1, s2, |x, delta| {
+            let mut sum = zeros(x, r * rows);
+            let images = (behind(x, l1), behind(delta, l2));
+            each_unfolded(&self.0, images, &sizes, |columns, delta, _| {
+                let target = MatMut::from_row_major_slice_mut(&mut sum, r, rows);
+                multiply(target, Accum::Add, delta, columns.transpose(), one());
+            });
+            sum
+        });
+        Ok((storage, (r, rows).into()))
+    }
+}
+
+/// What both products of a convolution's second derivative take, each image unfolded once: with columns
+/// U = unfolded(x) of x `[M, C, size]`, w `[r, C·K]` and δ `[M, r, O]`, `onto` + w · U `[M, r, O]` and
+/// Σ over images of δ · Uᵀ `[r, C·K]`.
+pub(crate) fn both_products(
+    window: &Window,
+    (w, x, delta): (&Tensor, &Tensor, &Tensor),
+    onto: Option<&Tensor>,
+) -> Result<(Tensor, Tensor)> {
+    let (w, x, delta) = (w.contiguous()?, x.contiguous()?, delta.contiguous()?);
+    let onto = onto.map(Tensor::contiguous).transpose()?;
+    let sizes = Sizes::of(window, x.layout(), delta.layout())?;
+    let Sizes { images, r, rows, positions } = sizes;
+    let fits = onto.as_ref().is_none_or(|onto| onto.elem_count() == images * r * positions);
+    if w.dims() != [r, rows] || !fits {
+        candle_core::bail!("{:?} does not meet {:?} unfolded", w.shape(), x.shape());
+    }
+    match w.dtype() {
+        DType::F32 => both::<f32>(window, (&w, &x, &delta), &sizes, onto.as_ref()),
+        DType::F64 => both::<f64>(window, (&w, &x, &delta), &sizes, onto.as_ref()),
+        other => candle_core::bail!("products of {other:?} data"),
+    }
+}
+
+fn both<T: Number>(
+    window: &Window,
+    (w, x, delta): (&Tensor, &Tensor, &Tensor),
+    sizes: &Sizes,
+    onto: Option<&Tensor>,
+) -> Result<(Tensor, Tensor)> {
+    let Sizes { images, r, rows, positions } = *sizes;
+    let (mut moved, accum) = match onto {
+        Some(onto) => (onto.flatten_all()?.to_vec1::<T>()?, Accum::Add),
+        None => (vec![T::zero(); images * r * positions], Accum::Replace),
+    };
+    let mut sum = vec![T::zero(); r * rows];
+    let [(w, own), (x, of_x), (delta, of_delta)] = [w, x, delta].map(Tensor::storage_and_layout);
+    let w = MatRef::from_row_major_slice(behind(in_memory::<T>(&w)?, own), r, rows);
+    let data = (behind(in_memory(&x)?, of_x), behind(in_memory(&delta)?, of_delta));
+    each_unfolded(window, data, sizes, |columns, delta, image| {
+        let own = &mut moved[image * r * positions..(image + 1) * r * positions];
+        let target = MatMut::from_row_major_slice_mut(own, r, positions);
+        multiply(target, accum, w, columns, one());
+        let target = MatMut::from_row_major_slice_mut(&mut sum, r, rows);
+        multiply(target, Accum::Add, delta, columns.transpose(), one());
+    });
+    let moved = Tensor::from_vec(moved, (images, r, positions), &Device::Cpu)?;
+    Ok((moved, Tensor::from_vec(sum, (r, rows), &Device::Cpu)?))
+}
+
+fn in_memory<T: Number>(storage: &Storage) -> Result<&[T]> {
+    match storage {
+        Storage::Cpu(storage) => T::cpu_storage_as_slice(storage),
+        _ => candle_core::bail!("data that is not in the processor's memory"),
+    }
+}
+
+struct Sizes {
+    images: usize,
+    r: usize,
+    rows: usize,
+    positions: usize,
+}
+
+impl Sizes {
+    /// Of x `[M, C, size]` and δ `[M, r, O]`, both contiguous.
+    fn of(window: &Window, x: &Layout, delta: &Layout) -> Result<Self> {
+        let (images, channels, size) = x.shape().dims3()?;
+        let (with, r, positions) = delta.shape().dims3()?;
+        let fits = images == with && size == window.in_count() && positions == window.out_count();
+        if !fits || !x.is_contiguous() || !delta.is_contiguous() {
+            candle_core::bail!("{:?} has no gradient with {:?}", x.shape(), delta.shape());
+        }
+        Ok(Self { images, r, rows: channels * window.kernel_count(), positions })
+    }
+}
+
+/// So many zeros of the type of these numbers.
+fn zeros<T: Number>(_like: &[T], count: usize) -> Vec<T> {
+    vec![T::zero(); count]
+}
+
+/// The numbers of a contiguous layout.
+fn behind<'a, T>(data: &'a [T], layout: &Layout) -> &'a [T] {
+    &data[layout.start_offset()..][..layout.shape().elem_count()]
+}
+
+/// Every image's columns `[C·K, O]` and δ `[r, O]`, and which image it is.
+fn each_unfolded<T: Number>(
+    window: &Window,
+    (x, delta): (&[T], &[T]),
+    sizes: &Sizes,
+    mut take: impl FnMut(MatRef<T>, MatRef<T>, usize),
+) {
+    let Sizes { r, rows, positions, .. } = *sizes;
+    if x.is_empty() || delta.is_empty() {
+        return;
+    }
+    let image = rows / window.kernel_count().max(1) * window.in_count();
+    let unfolding = (!window.is_pointwise()).then(|| Unfolding::new(window));
+    let mut columns = Room::of(if unfolding.is_some() { rows * positions } else { 0 });
+    let images = x.chunks_exact(image).zip(delta.chunks_exact(r * positions));
+    for (index, (x, delta)) in images.enumerate() {
+        let delta = MatRef::from_row_major_slice(delta, r, positions);
+        let Some(unfolding) = &unfolding else {
+            take(MatRef::from_row_major_slice(x, rows, positions), delta, index);
+            continue;
+        };
+        unfolding.write(x, &mut columns);
+        take(MatRef::from_row_major_slice(&columns, rows, positions), delta, index);
     }
 }
 
@@ -226,6 +379,31 @@ mod tests {
                 };
                 assert!(gap(a, b)? < 1e-11);
             }
+        }
+        Ok(())
+    }
+
+    /// Both kinds of products against whole tensors, for windows that do and do not unfold.
+    #[test]
+    fn products_of_unfolded_images_are_those_of_columns() -> Result<()> {
+        let pixel =
+            |size| Axis { size, kernel: 1, stride: 1, dilation: 1, before: 0, after: 0, out: size };
+        let pointwise = Window { axes: vec![pixel(7), pixel(6)] };
+        for window in [window(1, 1, 1), window(2, 1, 1), window(1, 2, 2), pointwise] {
+            let x = Tensor::randn(0f64, 1.0, (3, 2, 42), &Device::Cpu)?;
+            let columns = x.apply_op1(Unfold(window.clone()))?;
+            let delta = Tensor::randn(0f64, 1.0, (3, 4, window.out_count()), &Device::Cpu)?;
+            let onto = delta.randn_like(0.0, 1.0)?;
+            let w = Tensor::randn(0f64, 1.0, (4, columns.dims()[1]), &Device::Cpu)?;
+            let wanted = delta.matmul(&columns.t()?)?.sum(0)?;
+            assert!(gap(&SummedGradient(window.clone()).apply(&x, &delta)?, &wanted)? < 1e-12);
+            let product = shared_product(&w, &columns)?;
+            let data = (&w, &x, &delta);
+            let (moved, sum) = both_products(&window, data, None)?;
+            assert!(gap(&moved, &product)? < 1e-12 && gap(&sum, &wanted)? < 1e-12);
+            let (moved, sum) = both_products(&window, data, Some(&onto))?;
+            assert!(gap(&moved, &(product + &onto)?)? < 1e-12 && gap(&sum, &wanted)? < 1e-12);
+            assert!(both_products(&window, (&w.t()?, &x, &delta), None).is_err());
         }
         Ok(())
     }

@@ -5,23 +5,27 @@
 //! shape `[B·d, *s]`, row `b·d + c` belonging to example `b` and output `c`. Linear operators
 //! treat both alike; that is why the two axes travel as one.
 
+pub(crate) mod bends;
+pub(crate) mod channels;
 mod convolve;
 mod index;
 mod limit;
 mod multiply;
 mod product;
+pub(crate) mod rows;
+mod scratch;
 mod unfold;
 mod weight_gradient;
 mod window;
 mod window_sum;
 
-pub(crate) use convolve::{FoldedProduct, UnfoldedProduct};
+pub(crate) use convolve::{FoldedProduct, SummedGradient, UnfoldedProduct, both_products};
 pub(crate) use index::{add_rows, max_windows, spread_max};
 pub(crate) use limit::{checked_count, countable, within};
 pub use multiply::multiply;
 pub use product::product;
 pub(crate) use product::{shared_product, sum_of_products, sum_rows};
-pub(crate) use unfold::{Fold, Unfold, Unfolding};
+pub(crate) use unfold::{Fold, Folding, Unfold, Unfolding};
 pub(crate) use weight_gradient::WeightGradient;
 pub(crate) use window::{Axis, Padding, Window, sizes as window_sizes};
 pub(crate) use window_sum::WindowSum;

@@ -94,6 +94,7 @@ impl CustomOp1 for Fold {
 
 /// A run of window positions along the last axis: `len` elements of the column matrix from
 /// `column`, lying in the plane from `plane` in steps of the stride.
+#[derive(Clone)]
 struct Run {
     column: usize,
     plane: usize,
@@ -142,23 +143,31 @@ pub(super) fn position_in_plane(axes: &[super::Axis], mut k: usize, mut o: usize
 }
 
 /// Runs that follow each other alike in plane and column matrix, as where a window keeps the size of
-/// what it slides over, joined to long ones; and the stretches between them, where the joined run
-/// brings what another row has and padding belongs.
-fn joined(runs: Vec<Run>) -> (Vec<Run>, Vec<std::ops::Range<usize>>) {
-    let (mut long, mut gaps) = (Vec::<Run>::new(), Vec::new());
+/// what it slides over, joined to long ones: between them, the joined run brings what another row has.
+fn joined(runs: &[Run]) -> Vec<Run> {
+    let mut long = Vec::<Run>::new();
     for run in runs {
         match long.last_mut() {
             Some(last) if run.column - last.column == run.plane.wrapping_sub(last.plane) => {
-                let gap = last.column + last.len..run.column;
-                if !gap.is_empty() {
-                    gaps.push(gap);
-                }
                 last.len = run.column + run.len - last.column;
             }
-            _ => long.push(run),
+            _ => long.push(run.clone()),
         }
     }
-    (long, gaps)
+    long
+}
+
+/// The columns of one plane that no run covers: padding.
+fn padding(runs: &[Run], columns: usize) -> Vec<std::ops::Range<usize>> {
+    let mut gaps = Vec::new();
+    let mut end = 0;
+    for run in runs {
+        gaps.push(end..run.column);
+        end = run.column + run.len;
+    }
+    gaps.push(end..columns);
+    gaps.retain(|gap| !gap.is_empty());
+    gaps
 }
 
 fn unfold<T: WithDType>(data: &[T], planes: usize, window: &Window) -> Vec<T> {
@@ -180,7 +189,7 @@ pub(crate) struct Unfolding {
     columns: usize,
     stride: usize,
     runs: Vec<Run>,
-    gaps: Vec<std::ops::Range<usize>>,
+    padding: Vec<std::ops::Range<usize>>,
 }
 
 impl Unfolding {
@@ -188,11 +197,12 @@ impl Unfolding {
         let (size, columns) = (window.in_count(), window.kernel_count() * window.out_count());
         let stride = window.axes.last().map_or(1, |a| a.stride);
         let runs = runs(window);
-        let (runs, gaps) = if stride == 1 { joined(runs) } else { (runs, Vec::new()) };
-        Self { size, columns, stride, runs, gaps }
+        let padding = padding(&runs, columns);
+        let runs = if stride == 1 { joined(&runs) } else { runs };
+        Self { size, columns, stride, runs, padding }
     }
 
-    /// Columns of all planes, where padding holds zeros already.
+    /// Columns of all planes.
     pub(crate) fn write<T: WithDType>(&self, data: &[T], out: &mut [T]) {
         let planes = data.chunks_exact(self.size.max(1));
         for (plane, column) in planes.zip(out.chunks_exact_mut(self.columns.max(1))) {
@@ -205,13 +215,13 @@ impl Unfolding {
                     target.iter_mut().zip(source).for_each(|(value, source)| *value = *source);
                 }
             }
-            self.gaps.iter().for_each(|gap| column[gap.clone()].fill(T::zero()));
+            self.padding.iter().for_each(|gap| column[gap.clone()].fill(T::zero()));
         }
     }
 }
 
 /// How a window adds columns up to planes.
-pub(super) struct Folding {
+pub(crate) struct Folding {
     size: usize,
     columns: usize,
     stride: usize,
@@ -219,14 +229,14 @@ pub(super) struct Folding {
 }
 
 impl Folding {
-    pub(super) fn new(window: &Window) -> Self {
+    pub(crate) fn new(window: &Window) -> Self {
         let (size, columns) = (window.in_count(), window.kernel_count() * window.out_count());
         let stride = window.axes.last().map_or(1, |a| a.stride);
         Self { size, columns, stride, runs: runs(window) }
     }
 
     /// Add to all planes.
-    pub(super) fn add<T: WithDType>(&self, data: &[T], out: &mut [T]) {
+    pub(crate) fn add<T: WithDType>(&self, data: &[T], out: &mut [T]) {
         pulp::Arch::new().dispatch(Adding { folding: self, data, out });
     }
 }

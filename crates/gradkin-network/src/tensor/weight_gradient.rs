@@ -14,6 +14,7 @@ use pulp::Simd;
 
 use super::multiply;
 use super::product::in_their_float;
+use super::scratch::{Room as Memory, Scratch};
 use super::unfold::{Unfolding, position_in_plane};
 use super::window::Window;
 
@@ -139,7 +140,7 @@ fn gradients<T: Lanes>(
             continue;
         }
         let (unfolding, columns) =
-            dense.get_or_insert_with(|| (Unfolding::new(window), vec![T::zero(); len * positions]));
+            dense.get_or_insert_with(|| (Unfolding::new(window), Memory::of(len * positions)));
         unfolding.write(x, columns);
         let columns = MatRef::from_row_major_slice(columns, len, positions);
         let delta = MatRef::from_row_major_slice(delta, each, positions);
@@ -357,7 +358,7 @@ fn tile<T: Lanes, S: Simd, const D: usize, const V: usize>(
 }
 
 /// f32 or f64 in vectors.
-trait Lanes: WithDType + faer::traits::ComplexField {
+trait Lanes: WithDType + faer::traits::ComplexField + Scratch {
     type Of<S: Simd>: Copy;
     fn splat<S: Simd>(simd: S, x: Self) -> Self::Of<S>;
     /// a · b + c.

@@ -8,40 +8,96 @@
 use std::collections::BTreeMap;
 
 use faer::{Accum, MatMut, MatRef};
-use gradkin_network::Factor;
 use gradkin_network::candle_core::{DType, Device, Layout, Storage, Tensor, WithDType};
-use gradkin_network::multiply;
+use gradkin_network::{
+    Adjoint, Component, Factor, FactorShape, Imaged, NetworkError, Sink, multiply,
+};
 
+use super::imaged::{Pictured, Room};
 use crate::error::Result;
 use crate::number::Number;
+
+/// What the reverse sweep has given of one component.
+#[derive(Debug)]
+pub(super) enum Given {
+    Factor(Factor),
+    Pictured(Pictured),
+}
+
+/// Takes from a reverse sweep what is compared.
+pub(super) struct Taken<'a> {
+    components: &'a [Component],
+    outputs: usize,
+    /// Examples of the largest group.
+    largest: usize,
+    given: BTreeMap<usize, Given>,
+}
+
+impl<'a> Taken<'a> {
+    pub(super) fn new(components: &'a [Component], outputs: usize, groups: &[Vec<usize>]) -> Self {
+        Self { components, outputs, largest: largest(groups), given: BTreeMap::new() }
+    }
+
+    pub(super) fn given(self) -> BTreeMap<usize, Given> {
+        self.given
+    }
+}
+
+impl Sink for Taken<'_> {
+    fn accept(&mut self, component: usize, factor: Factor) -> Result<(), NetworkError> {
+        let readable = prepared(factor)?;
+        self.given.insert(component, Given::Factor(readable));
+        Ok(())
+    }
+
+    fn takes_images(&self, component: usize) -> bool {
+        let shape = self.components[component].shape;
+        Form::of(Sizes::expected(shape, self.outputs), self.largest) == Form::Written
+    }
+
+    fn accept_imaged(&mut self, component: usize, factor: Imaged) -> Result<(), NetworkError> {
+        if let Some(windows) = &self.components[component].windows {
+            let pictured = Pictured::new(factor, windows)?;
+            self.given.insert(component, Given::Pictured(pictured));
+        }
+        Ok(())
+    }
+}
+
+fn largest(groups: &[Vec<usize>]) -> usize {
+    groups.iter().map(Vec::len).max().unwrap_or(2)
+}
 
 /// What a group's gradients come to.
 pub(super) struct Alike {
     /// Σ over groups of 1 − k̄.
     pub(super) value: f64,
-    /// Its derivatives by every factor, in the factors' form, multiplied by the weight given.
-    pub(super) adjoints: BTreeMap<usize, Factor>,
+    /// Its derivatives by what was given of every component, multiplied by the weight given.
+    pub(super) adjoints: BTreeMap<usize, Adjoint>,
 }
 
 /// Compare gradients within each group of rows, several outputs by the trace.
 pub(super) fn alike(
-    factors: &BTreeMap<usize, Factor>,
+    given: &BTreeMap<usize, Given>,
     groups: &[Vec<usize>],
     weight: f64,
 ) -> Result<Alike> {
-    let first = factors.values().next();
-    let single = first.is_none_or(|factor| cotangent(factor).dtype() == DType::F32);
+    let first = given.values().next();
+    let single = first.is_none_or(|given| cotangent(given).dtype() == DType::F32);
     if single {
-        in_type::<f32>(factors, groups, weight, None)
+        in_type::<f32>(given, groups, weight, None)
     } else {
-        in_type::<f64>(factors, groups, weight, None)
+        in_type::<f64>(given, groups, weight, None)
     }
 }
 
-fn cotangent(factor: &Factor) -> &Tensor {
-    match factor {
-        Factor::Dense(gradient) => gradient,
-        Factor::Outer { cotangent, .. } | Factor::Rows { cotangent, .. } => cotangent,
+fn cotangent(given: &Given) -> &Tensor {
+    match given {
+        Given::Factor(Factor::Dense(gradient)) => gradient,
+        Given::Factor(Factor::Outer { cotangent, .. } | Factor::Rows { cotangent, .. }) => {
+            cotangent
+        }
+        Given::Pictured(pictured) => pictured.cotangent(),
     }
 }
 
@@ -49,15 +105,16 @@ fn cotangent(factor: &Factor) -> &Tensor {
 const TINY: f64 = 1e-30;
 
 fn in_type<T: Number>(
-    factors: &BTreeMap<usize, Factor>,
+    given: &BTreeMap<usize, Given>,
     groups: &[Vec<usize>],
     weight: f64,
     form: Option<Form>,
 ) -> Result<Alike> {
-    let mut parts = Vec::with_capacity(factors.len());
-    for (component, factor) in factors {
-        let mut part = Part::<T>::new(factor, groups)?;
-        if let (Some(form), Factor::Outer { .. }) = (form, factor) {
+    let mut room = Room::default();
+    let mut parts = Vec::with_capacity(given.len());
+    for (component, given) in given {
+        let mut part = Part::<T>::new(given, groups)?;
+        if let (Some(form), Given::Factor(Factor::Outer { .. })) = (form, given) {
             part.form = form;
         }
         parts.push((*component, part));
@@ -66,7 +123,7 @@ fn in_type<T: Number>(
     let mut norms: Vec<Vec<f64>> = counts().collect();
     for (_, part) in &mut parts {
         for (g, group) in groups.iter().enumerate() {
-            part.norms(g, group, &mut norms[g])?;
+            part.norms(g, group, &mut norms[g], &mut room)?;
         }
     }
     let inverse = |norm: &f64| if *norm > TINY { norm.sqrt().recip() } else { 0.0 };
@@ -93,7 +150,7 @@ fn in_type<T: Number>(
     }
     let mut adjoints = BTreeMap::new();
     for (component, part) in parts {
-        adjoints.insert(component, part.adjoint(groups, &scales, &moves)?);
+        adjoints.insert(component, part.adjoint(groups, &scales, &moves, &mut room)?);
     }
     Ok(Alike { value, adjoints })
 }
@@ -115,9 +172,27 @@ enum Form {
     Gram,
 }
 
+impl Form {
+    /// The form of least work for Σ_t δ_t ⊗ a_t.
+    fn of(sizes: Sizes, largest: usize) -> Self {
+        let Sizes { outputs, positions, p, q, .. } = sizes;
+        let own = positions * (p + outputs * q);
+        let whole = outputs * p * q;
+        // Multiply-adds per example and position, of all three steps.
+        let written = 3 * whole + 4 * whole / positions.max(1);
+        let summed = 2 * own + 4 * whole;
+        let gram = 2 * largest * own;
+        match written.min(summed).min(gram) {
+            least if least == gram => Self::Gram,
+            least if least == written => Self::Written,
+            _ => Self::Summed,
+        }
+    }
+}
+
 /// One component.
 struct Part<'a, T> {
-    factor: &'a Factor,
+    given: &'a Given,
     form: Form,
     sizes: Sizes,
     /// By group.
@@ -151,7 +226,27 @@ struct Sizes {
 }
 
 impl Sizes {
-    fn of(factor: &Factor) -> Result<Self> {
+    /// Of what a sweep will give.
+    fn expected(shape: FactorShape, outputs: usize) -> Self {
+        match shape {
+            FactorShape::Dense { len } => Self { outputs, groups: 1, positions: 1, p: 1, q: len },
+            FactorShape::Outer { groups, positions, input, cotangent, .. } => {
+                Self { outputs, groups, positions, p: input, q: cotangent }
+            }
+            FactorShape::Rows { positions, width, .. } => {
+                Self { outputs, groups: 1, positions, p: 1, q: width }
+            }
+        }
+    }
+
+    fn of(given: &Given) -> Result<Self> {
+        let factor = match given {
+            Given::Factor(factor) => factor,
+            Given::Pictured(pictured) => {
+                let (_, outputs, q, positions) = pictured.cotangent().dims4()?;
+                return Ok(Self { outputs, groups: 1, positions, p: pictured.input(), q });
+            }
+        };
         Ok(match factor {
             Factor::Dense(gradient) => {
                 let (_, outputs, q) = gradient.dims3()?;
@@ -189,14 +284,16 @@ macro_rules! reading {
     };
 }
 
-fn not_here() -> gradkin_network::candle_core::Error {
+pub(super) use reading;
+
+pub(super) fn not_here() -> gradkin_network::candle_core::Error {
     gradkin_network::candle_core::Error::Msg("factors are not in the processor's memory".into())
 }
 
 #[derive(Clone, Copy)]
-struct View<'a, T> {
-    data: &'a [T],
-    layout: &'a Layout,
+pub(super) struct View<'a, T> {
+    pub(super) data: &'a [T],
+    pub(super) layout: &'a Layout,
 }
 
 impl<'a, T: Number> View<'a, T> {
@@ -220,7 +317,7 @@ impl<'a, T: Number> View<'a, T> {
     }
 
     /// The numbers behind the first axis at one index of it, in their order.
-    fn row(&self, at: usize) -> &'a [T] {
+    pub(super) fn row(&self, at: usize) -> &'a [T] {
         let (dims, stride) = (self.layout.dims(), self.layout.stride());
         let count: usize = dims[1..].iter().product();
         let start = self.layout.start_offset() + at * stride[0];
@@ -234,7 +331,7 @@ impl<'a, T: Number> View<'a, T> {
 }
 
 /// The tensor itself where its matrices can be read in place, a copy where they cannot.
-fn readable(x: &Tensor) -> Result<Tensor> {
+fn readable(x: &Tensor) -> gradkin_network::candle_core::Result<Tensor> {
     let (dims, stride) = (x.dims(), x.stride());
     let rank = dims.len();
     let (rows, columns) = (dims[rank - 2], dims[rank - 1]);
@@ -245,7 +342,7 @@ fn readable(x: &Tensor) -> Result<Tensor> {
 }
 
 /// Factors as this module reads them.
-pub(super) fn prepared(factor: Factor) -> Result<Factor> {
+fn prepared(factor: Factor) -> gradkin_network::candle_core::Result<Factor> {
     Ok(match factor {
         Factor::Dense(gradient) => Factor::Dense(gradient.contiguous()?),
         Factor::Outer { input, cotangent, order } => {
@@ -261,7 +358,7 @@ fn one<T: Number>() -> T {
     number(1.0)
 }
 
-fn number<T: Number>(x: f64) -> T {
+pub(super) fn number<T: Number>(x: f64) -> T {
     <T as WithDType>::from_f64(x)
 }
 
@@ -284,37 +381,37 @@ fn axpy<T: Number>(scale: f64, x: &[T], y: &mut [T]) {
     y.iter_mut().zip(x).for_each(|(y, x)| *y += scale * *x);
 }
 
+/// x a + y b.
+fn combine<T: Number>(x: f64, a: &[T], y: f64, b: &[T], into: &mut [T]) {
+    let (x, y) = (number::<T>(x), number::<T>(y));
+    for ((into, a), b) in into.iter_mut().zip(a).zip(b) {
+        *into = x * *a + y * *b;
+    }
+}
+
 impl<'a, T: Number> Part<'a, T> {
-    fn new(factor: &'a Factor, groups: &[Vec<usize>]) -> Result<Self> {
-        let sizes = Sizes::of(factor)?;
-        let largest = groups.iter().map(Vec::len).max().unwrap_or(2);
-        let form = match factor {
-            Factor::Dense(_) => Form::Written,
-            Factor::Rows { .. } => Form::Gram,
-            Factor::Outer { .. } => {
-                let Sizes { outputs, positions, p, q, .. } = sizes;
-                let own = positions * (p + outputs * q);
-                let whole = outputs * p * q;
-                // Multiply-adds per example and position, of all three steps.
-                let written = 3 * whole + 4 * whole / positions;
-                let summed = 2 * own + 4 * whole;
-                let gram = 2 * largest * own;
-                match written.min(summed).min(gram) {
-                    least if least == gram => Form::Gram,
-                    least if least == written => Form::Written,
-                    _ => Form::Summed,
-                }
-            }
+    fn new(given: &'a Given, groups: &[Vec<usize>]) -> Result<Self> {
+        let sizes = Sizes::of(given)?;
+        let form = match given {
+            Given::Factor(Factor::Dense(_)) | Given::Pictured(_) => Form::Written,
+            Given::Factor(Factor::Rows { .. }) => Form::Gram,
+            Given::Factor(Factor::Outer { .. }) => Form::of(sizes, largest(groups)),
         };
         let kept = groups.iter().map(|_| Kept::default()).collect();
-        Ok(Self { factor, form, sizes, kept })
+        Ok(Self { given, form, sizes, kept })
     }
 
     /// Add ‖g_i‖² of a group's examples.
-    fn norms(&mut self, g: usize, group: &[usize], norms: &mut [f64]) -> Result<()> {
+    fn norms(
+        &mut self,
+        g: usize,
+        group: &[usize],
+        norms: &mut [f64],
+        room: &mut Room<T>,
+    ) -> Result<()> {
         match self.form {
             Form::Written => {
-                self.write_out(g, group)?;
+                self.write_out(g, group, room)?;
                 let weights = self.sizes.weights();
                 for (own, norm) in self.kept[g].first.chunks_exact(weights).zip(norms) {
                     *norm += dot(own, own);
@@ -330,7 +427,7 @@ impl<'a, T: Number> Part<'a, T> {
             }
             Form::Summed => {
                 for (row, norm) in group.iter().zip(norms) {
-                    let mut own = Self::new(self.factor, &[vec![*row]])?;
+                    let mut own = Self::new(self.given, &[vec![*row]])?;
                     own.form = Form::Gram;
                     own.products(0, &[*row])?;
                     own.blocks(0, 1, |_, _, product| *norm += product);
@@ -357,7 +454,9 @@ impl<'a, T: Number> Part<'a, T> {
             Form::Gram => self.blocks(g, group.len(), |i, j, product| along[i] += c[j] * product),
             Form::Summed => {
                 self.sum_up(g, group, c)?;
-                let Factor::Outer { input, cotangent, .. } = self.factor else { return Ok(()) };
+                let Given::Factor(Factor::Outer { input, cotangent, .. }) = self.given else {
+                    return Ok(());
+                };
                 reading!(a, input);
                 reading!(delta, cotangent);
                 let Sizes { groups, positions, p, q, .. } = self.sizes;
@@ -388,8 +487,15 @@ impl<'a, T: Number> Part<'a, T> {
         groups: &[Vec<usize>],
         scales: &[Vec<f64>],
         moves: &[Moves],
-    ) -> Result<Factor> {
-        match self.factor {
+        room: &mut Room<T>,
+    ) -> Result<Adjoint> {
+        let factor = match self.given {
+            Given::Factor(factor) => factor,
+            Given::Pictured(pictured) => {
+                return self.by_picture(pictured, groups, moves, room);
+            }
+        };
+        Ok(Adjoint::Factor(match factor {
             Factor::Dense(gradient) => {
                 let mut by = vec![T::zero(); gradient.elem_count()];
                 let weights = self.sizes.weights();
@@ -402,7 +508,7 @@ impl<'a, T: Number> Part<'a, T> {
                         axpy(moves[g].by_own[i], own, target);
                     }
                 }
-                Ok(Factor::Dense(Tensor::from_vec(by, gradient.dims(), &Device::Cpu)?))
+                Factor::Dense(Tensor::from_vec(by, gradient.dims(), &Device::Cpu)?)
             }
             Factor::Rows { index, cotangent, rows } => {
                 reading!(delta, cotangent);
@@ -425,7 +531,7 @@ impl<'a, T: Number> Part<'a, T> {
                     }
                 }
                 let cotangent = Tensor::from_vec(by, cotangent.dims(), &Device::Cpu)?;
-                Ok(Factor::Rows { index: index.clone(), cotangent, rows: *rows })
+                Factor::Rows { index: index.clone(), cotangent, rows: *rows }
             }
             Factor::Outer { input, cotangent, order } => {
                 reading!(a, input);
@@ -454,12 +560,11 @@ impl<'a, T: Number> Part<'a, T> {
                             // The example's own gradient, which this form has not kept.
                             write_one(&a, &delta, *row, self.sizes, &mut moved);
                             moved.iter_mut().for_each(|v| *v *= number::<T>(y[i]));
+                            axpy(x[i], &self.kept[g].sum, &mut moved);
                         } else {
                             let own = &self.kept[g].first[i * weights..(i + 1) * weights];
-                            moved.fill(T::zero());
-                            axpy(y[i], own, &mut moved);
+                            combine(x[i], &self.kept[g].sum, y[i], own, &mut moved);
                         }
-                        axpy(x[i], &self.kept[g].sum, &mut moved);
                         for (k, moved) in moved.chunks_exact(q * p).enumerate() {
                             let (output, part) = (k / blocks, k % blocks);
                             let moved = MatRef::from_row_major_slice(moved, q, p);
@@ -475,30 +580,53 @@ impl<'a, T: Number> Part<'a, T> {
                 }
                 let input = by_input.tensor(input)?;
                 let cotangent = by_delta.tensor(cotangent)?;
-                Ok(Factor::Outer { input, cotangent, order: *order })
+                Factor::Outer { input, cotangent, order: *order }
             }
-        }
+        }))
+    }
+
+    /// Derivatives by images and what meets their windows.
+    fn by_picture(
+        &self,
+        pictured: &Pictured,
+        groups: &[Vec<usize>],
+        moves: &[Moves],
+        room: &mut Room<T>,
+    ) -> Result<Adjoint> {
+        let weights = self.sizes.weights();
+        let mut moved = vec![T::zero(); weights];
+        let imaged = pictured.adjoint(room, |take| {
+            for ((group, moves), kept) in groups.iter().zip(moves).zip(&self.kept) {
+                let owns = kept.first.chunks_exact(weights);
+                for ((i, row), own) in group.iter().enumerate().zip(owns) {
+                    combine(moves.by_sum[i], &kept.sum, moves.by_own[i], own, &mut moved);
+                    take(*row, &moved);
+                }
+            }
+        })?;
+        Ok(Adjoint::Imaged(imaged))
     }
 
     /// Gradients of a group written out.
-    fn write_out(&mut self, g: usize, group: &[usize]) -> Result<()> {
+    fn write_out(&mut self, g: usize, group: &[usize], room: &mut Room<T>) -> Result<()> {
         let weights = self.sizes.weights();
         let mut written = vec![T::zero(); group.len() * weights];
-        match self.factor {
-            Factor::Dense(gradient) => {
+        match self.given {
+            Given::Pictured(pictured) => pictured.write_out(group, &mut written, room)?,
+            Given::Factor(Factor::Dense(gradient)) => {
                 reading!(own, gradient);
                 for (row, target) in group.iter().zip(written.chunks_exact_mut(weights)) {
                     target.copy_from_slice(own.row(*row));
                 }
             }
-            Factor::Outer { input, cotangent, .. } => {
+            Given::Factor(Factor::Outer { input, cotangent, .. }) => {
                 reading!(a, input);
                 reading!(delta, cotangent);
                 for (row, target) in group.iter().zip(written.chunks_exact_mut(weights)) {
                     write_one(&a, &delta, *row, self.sizes, target);
                 }
             }
-            Factor::Rows { .. } => {}
+            Given::Factor(Factor::Rows { .. }) => {}
         }
         self.kept[g].first = written;
         Ok(())
@@ -506,7 +634,9 @@ impl<'a, T: Number> Part<'a, T> {
 
     /// S of a group, without any example's gradient.
     fn sum_up(&mut self, g: usize, group: &[usize], c: &[f64]) -> Result<()> {
-        let Factor::Outer { input, cotangent, .. } = self.factor else { return Ok(()) };
+        let Given::Factor(Factor::Outer { input, cotangent, .. }) = self.given else {
+            return Ok(());
+        };
         reading!(a, input);
         reading!(delta, cotangent);
         let Sizes { groups, p, q, .. } = self.sizes;
@@ -532,7 +662,7 @@ impl<'a, T: Number> Part<'a, T> {
         let side = group.len() * positions;
         let mut first = vec![T::zero(); groups * side * side];
         let mut second = vec![T::zero(); groups * side * side];
-        reading!(delta, cotangent(self.factor));
+        reading!(delta, cotangent(self.given));
         for part in 0..groups {
             let own = part * side * side..(part + 1) * side * side;
             for output in 0..outputs {
@@ -540,19 +670,19 @@ impl<'a, T: Number> Part<'a, T> {
                 let at = if delta.layout.dims().len() == 5 { &inner[..] } else { &inner[..1] };
                 square(&gathered(&delta, group, at, (positions, q)), q, &mut second[own.clone()]);
             }
-            match self.factor {
-                Factor::Outer { input, .. } => {
+            match self.given {
+                Given::Factor(Factor::Outer { input, .. }) => {
                     reading!(a, input);
                     square(&gathered(&a, group, &[part], (positions, p)), p, &mut first[own]);
                 }
-                Factor::Rows { index, .. } => {
+                Given::Factor(Factor::Rows { index, .. }) => {
                     let index: Vec<Vec<i64>> = index.to_dtype(DType::I64)?.to_vec2()?;
                     let all: Vec<i64> = group.iter().flat_map(|row| index[*row].clone()).collect();
                     for (k, same) in first[own].iter_mut().enumerate() {
                         *same = number(f64::from(all[k / side] == all[k % side]));
                     }
                 }
-                Factor::Dense(_) => {}
+                Given::Factor(Factor::Dense(_)) | Given::Pictured(_) => {}
             }
         }
         (self.kept[g].first, self.kept[g].second) = (first, second);
@@ -731,45 +861,93 @@ mod tests {
         Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
     }
 
-    /// A convolution's factors as the sweep hands them out (positions last in memory), a table's, and
-    /// a bias; five examples, two outputs.
-    fn factors() -> BTreeMap<usize, Factor> {
+    /// What a sweep gives, held so that it can be changed: a convolution's factors (positions last in
+    /// memory), a table's, a bias, and a convolution's image; five examples, two outputs.
+    fn examples() -> BTreeMap<usize, Adjoint> {
         let input = numbers(&[5, 2, 4, 3], 0.1).transpose(2, 3).unwrap();
         let cotangent = numbers(&[5, 2, 2, 3, 3], 0.7).transpose(3, 4).unwrap();
         let index =
             Tensor::new(&[[0i64, 1], [1, 1], [2, 0], [0, 0], [1, 2]], &Device::Cpu).unwrap();
+        let rows = Factor::Rows { index, cotangent: numbers(&[5, 2, 2, 3], 2.0), rows: 3 };
+        let (image, delta) = (numbers(&[5, 2, 30], 0.4), numbers(&[5, 2, 3, 12], 0.9));
         BTreeMap::from([
-            (0, Factor::Outer { input, cotangent, order: Order::CotangentFirst }),
-            (1, Factor::Rows { index, cotangent: numbers(&[5, 2, 2, 3], 2.0), rows: 3 }),
-            (2, Factor::Dense(numbers(&[5, 2, 6], 3.0))),
+            (0, Factor::Outer { input, cotangent, order: Order::CotangentFirst }.into()),
+            (1, rows.into()),
+            (2, Factor::Dense(numbers(&[5, 2, 6], 3.0)).into()),
+            (3, Adjoint::Imaged(Imaged { image, cotangent: delta })),
         ])
+    }
+
+    fn given(examples: &BTreeMap<usize, Adjoint>) -> BTreeMap<usize, Given> {
+        let give = |own: &Adjoint| match own {
+            Adjoint::Factor(factor) => Given::Factor(factor.clone()),
+            Adjoint::Imaged(own) => {
+                Given::Pictured(Pictured::new(own.clone(), &windows()).unwrap())
+            }
+        };
+        examples.iter().map(|(component, own)| (*component, give(own))).collect()
+    }
+
+    /// Gradients written out, `[B, d, weights]`, without this module.
+    fn dense(own: &Adjoint) -> Tensor {
+        let imaged = match own {
+            Adjoint::Factor(factor) => return factor.to_dense().unwrap(),
+            Adjoint::Imaged(imaged) => imaged,
+        };
+        let mut columns = Vec::new();
+        for image in flat(&imaged.image).chunks_exact(60) {
+            columns.extend_from_slice(windows().columns(image, &mut Vec::new()));
+        }
+        let columns = Tensor::from_vec(columns, (5, 1, 8, 12), &Device::Cpu).unwrap();
+        let columns = columns.transpose(2, 3).unwrap().broadcast_as((5, 2, 12, 8)).unwrap();
+        let product = imaged.cotangent.matmul(&columns.contiguous().unwrap()).unwrap();
+        product.reshape((5, 2, 24)).unwrap()
+    }
+
+    /// The windows of 2 × 2 elements, two apart, over images of two channels, 5 × 6 pixels each with a
+    /// border of one.
+    fn windows() -> gradkin_network::Windows {
+        use gradkin_network::build::{Convolution, GraphBuilder};
+        use gradkin_network::{Model, Network, Options, Sweep};
+        let mut graph = GraphBuilder::new("windows");
+        let x = graph.input("x", &[2, 5, 6]).unwrap();
+        let shape = Convolution::new(3, 2).stride(2).pad(1).no_bias();
+        let y = graph.conv("c", x, shape).unwrap();
+        graph.output("y", y).unwrap();
+        let model = Model::from_bytes(&graph.finish().unwrap(), "windows").unwrap();
+        let network = Network::new(&model, &Options::default()).unwrap();
+        let sweep = Sweep::new(&network, None, None).unwrap();
+        let windows = sweep.components()[0].windows.clone().unwrap();
+        assert_eq!((windows.numbers(), windows.positions()), (60, 12));
+        windows
     }
 
     fn flat(tensor: &Tensor) -> Vec<f64> {
         tensor.flatten_all().unwrap().to_vec1().unwrap()
     }
 
-    fn parts(factor: &Factor) -> Vec<&Tensor> {
-        match factor {
-            Factor::Dense(gradient) => vec![gradient],
-            Factor::Outer { input, cotangent, .. } => vec![input, cotangent],
-            Factor::Rows { cotangent, .. } => vec![cotangent],
+    fn parts(own: &Adjoint) -> Vec<&Tensor> {
+        match own {
+            Adjoint::Factor(Factor::Dense(gradient)) => vec![gradient],
+            Adjoint::Factor(Factor::Outer { input, cotangent, .. }) => vec![input, cotangent],
+            Adjoint::Factor(Factor::Rows { cotangent, .. }) => vec![cotangent],
+            Adjoint::Imaged(Imaged { image, cotangent }) => vec![image, cotangent],
         }
     }
 
     const GROUPS: [&[usize]; 2] = [&[3, 0], &[1, 4, 2]];
 
-    fn found(factors: &BTreeMap<usize, Factor>, form: Option<Form>) -> Alike {
-        in_type::<f64>(factors, &GROUPS.map(<[usize]>::to_vec), 1.0, form).unwrap()
+    fn found(examples: &BTreeMap<usize, Adjoint>, form: Option<Form>) -> Alike {
+        in_type::<f64>(&given(examples), &GROUPS.map(<[usize]>::to_vec), 1.0, form).unwrap()
     }
 
     /// The value from gradients written out and compared pair by pair.
     #[test]
     fn value_is_that_of_the_pairs() {
-        let factors = factors();
+        let examples = examples();
         let mut rows: Vec<Vec<f64>> = vec![Vec::new(); 5];
-        for factor in factors.values() {
-            let dense = factor.to_dense().unwrap();
+        for own in examples.values() {
+            let dense = dense(own);
             for (b, row) in rows.iter_mut().enumerate() {
                 row.extend(flat(&dense.get(b).unwrap()));
             }
@@ -778,7 +956,7 @@ mod tests {
         let k = |a: usize, b: usize| product(a, b) / (product(a, a) * product(b, b)).sqrt();
         let wanted = 2.0 - k(3, 0) - (k(1, 4) + k(1, 2) + k(4, 2)) / 3.0;
         for form in [None, Some(Form::Written), Some(Form::Summed), Some(Form::Gram)] {
-            let value = found(&factors, form).value;
+            let value = found(&examples, form).value;
             assert!((value - wanted).abs() < 1e-12, "{form:?}: {value} {wanted}");
         }
     }
@@ -786,15 +964,16 @@ mod tests {
     /// Every form's derivatives against central differences, number by number.
     #[test]
     fn adjoints_are_derivatives_in_every_form() {
-        let factors = factors();
+        let examples = examples();
         for form in [Form::Written, Form::Summed, Form::Gram] {
-            let adjoints = found(&factors, Some(form)).adjoints;
-            for component in 0..3 {
-                for part in 0..parts(&factors[&component]).len() {
-                    let own = flat(parts(&adjoints[&component])[part]);
+            let adjoints = found(&examples, Some(form)).adjoints;
+            for (component, example) in &examples {
+                for part in 0..parts(example).len() {
+                    let own = flat(parts(&adjoints[component])[part]);
                     for (entry, own) in own.iter().enumerate() {
                         let at = |step: f64| {
-                            found(&moved(&factors, component, part, entry, step), Some(form)).value
+                            found(&moved(&examples, *component, part, entry, step), Some(form))
+                                .value
                         };
                         let difference = (at(1e-6) - at(-1e-6)) / 2e-6;
                         assert!(
@@ -808,31 +987,25 @@ mod tests {
     }
 
     fn moved(
-        factors: &BTreeMap<usize, Factor>,
+        examples: &BTreeMap<usize, Adjoint>,
         component: usize,
         part: usize,
         entry: usize,
         step: f64,
-    ) -> BTreeMap<usize, Factor> {
-        let move_one = |tensor: &Tensor| {
-            let mut values = flat(tensor);
-            values[entry] += step;
-            Tensor::from_vec(values, tensor.dims(), &Device::Cpu).unwrap()
+    ) -> BTreeMap<usize, Adjoint> {
+        let mut examples = examples.clone();
+        let own = examples.get_mut(&component).unwrap();
+        let tensor = match (own, part) {
+            (Adjoint::Factor(Factor::Dense(tensor)), _)
+            | (Adjoint::Factor(Factor::Outer { input: tensor, .. }), 0)
+            | (Adjoint::Factor(Factor::Outer { cotangent: tensor, .. }), _)
+            | (Adjoint::Factor(Factor::Rows { cotangent: tensor, .. }), _)
+            | (Adjoint::Imaged(Imaged { image: tensor, .. }), 0)
+            | (Adjoint::Imaged(Imaged { cotangent: tensor, .. }), _) => tensor,
         };
-        let mut factors = factors.clone();
-        let changed = match (factors[&component].clone(), part) {
-            (Factor::Dense(gradient), _) => Factor::Dense(move_one(&gradient)),
-            (Factor::Outer { input, cotangent, order }, 0) => {
-                Factor::Outer { input: move_one(&input), cotangent, order }
-            }
-            (Factor::Outer { input, cotangent, order }, _) => {
-                Factor::Outer { input, cotangent: move_one(&cotangent), order }
-            }
-            (Factor::Rows { index, cotangent, rows }, _) => {
-                Factor::Rows { index, cotangent: move_one(&cotangent), rows }
-            }
-        };
-        factors.insert(component, changed);
-        factors
+        let mut values = flat(tensor);
+        values[entry] += step;
+        *tensor = Tensor::from_vec(values, tensor.dims(), &Device::Cpu).unwrap();
+        examples
     }
 }

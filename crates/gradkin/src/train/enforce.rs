@@ -5,9 +5,9 @@
 //! more for it (see [`Sweep::ascend`]): the second derivatives are exact and never written out.
 
 use gradkin_network::candle_core::Var;
-use gradkin_network::{Ascent, Collected, Pass, Sweep};
+use gradkin_network::{Ascent, Pass, Sweep};
 
-use super::alike::{alike, prepared};
+use super::alike::{Taken, alike};
 use crate::error::Result;
 use crate::examples::Labels;
 use crate::output::{Output, OutputChoice};
@@ -42,14 +42,10 @@ pub(super) fn term(
 ) -> Result<Term> {
     let at = Var::from_tensor(&sweep.output(pass)?)?;
     let seeds = output.tracked_seeds(sweep, pass, at.as_tensor(), labels)?;
-    let mut collected = Collected::default();
-    let record = sweep.record(pass, &seeds.detach(), &mut collected)?;
-    let factors = collected.factors.into_iter();
-    let factors = factors
-        .map(|(component, factor)| Ok((component, prepared(factor)?)))
-        .collect::<Result<_>>()?;
     let groups: Vec<Vec<usize>> = groups.iter().filter(|group| group.len() > 1).cloned().collect();
-    let found = alike(&factors, &groups, weight)?;
+    let mut taken = Taken::new(sweep.components(), output.width(), &groups);
+    let record = sweep.record(pass, &seeds.detach(), &mut taken)?;
+    let found = alike(&taken.given(), &groups, weight)?;
     let ascent = sweep.ascend(pass, &record, &found.adjoints)?;
     let mut by_output = None;
     if let (Some(by_seeds), true) = (&ascent.seeds, output.seeds_depend_on_output()) {

@@ -19,6 +19,7 @@ mod augment;
 mod checkpoint;
 mod enforce;
 mod grouping;
+mod imaged;
 mod objective;
 mod optimizer;
 mod probe;

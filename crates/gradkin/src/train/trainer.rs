@@ -1,9 +1,11 @@
 //! One training step after another.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use gradkin_network::candle_core::{DType, Device, Tensor};
 use gradkin_network::{BatchStatistics, InputData, Model, Network, Party, Pass, Point, Sweep};
+use rayon::{ThreadPool, ThreadPoolBuilder};
 use regex::Regex;
 
 use super::enforce::{Enforcement, term};
@@ -109,6 +111,8 @@ pub struct Trainer<'a> {
     mixes: bool,
     /// Examples that are worked on at once, without the term.
     rows: usize,
+    /// A thread for each part of a batch, where there are several.
+    pool: Option<ThreadPool>,
 }
 
 /// The similarity term at work.
@@ -173,6 +177,10 @@ impl<'a> Trainer<'a> {
         let point = network.point(&values)?;
         let mixes = sweep.mixes_in_training();
         let rows = rows_at_once(sweep.working_set(1));
+        let pool = match settings.threads {
+            ..=1 => None,
+            several => Some(threads(several)?),
+        };
         let statistics = if mixes { sweep.running_statistics()? } else { BTreeMap::new() };
         Ok(Self {
             network,
@@ -186,6 +194,7 @@ impl<'a> Trainer<'a> {
             steps: 0,
             mixes,
             rows,
+            pool,
         })
     }
 
@@ -280,23 +289,18 @@ impl<'a> Trainer<'a> {
             }
             part
         };
-        let results: Vec<Result<Part>> = std::thread::scope(|scope| {
-            let others: Vec<_> = shares[1..]
-                .iter()
-                .zip(&parties[1..])
-                .map(|(share, party)| scope.spawn(move || work(share, party)))
-                .collect();
-            let first = work(&shares[0], &parties[0]);
-            let joined = others.into_iter().map(|other| match other.join() {
-                Ok(part) => part,
-                Err(panic) => std::panic::resume_unwind(panic),
-            });
-            std::iter::once(first).chain(joined).collect()
+        // Threads that end would give the memory of one step back and the next step's would ask for it anew.
+        let Some(pool) = &self.pool else {
+            return Err(Error::Usage("a batch in parts, on one thread".into()));
+        };
+        let results = pool.broadcast(|thread| {
+            let index = thread.index();
+            shares.get(index).map(|share| work(share, &parties[index]))
         });
         // The first real failure, not that of a part which was told of it.
         let mut parts = Vec::with_capacity(results.len());
         let mut failure: Option<Error> = None;
-        for result in results {
+        for result in results.into_iter().flatten() {
             match result {
                 Ok(part) => parts.push(part),
                 Err(error) => {
@@ -314,36 +318,34 @@ impl<'a> Trainer<'a> {
     }
 
     /// Loss, term and gradient of one part of the batch, in pieces that stay in the processor's cache;
-    /// no group is torn apart. Where the batch is normalised as a whole, it stays in one piece.
+    /// no group is torn apart.
     fn part(&self, share: &Batch, whole: Whole, party: &Party) -> Result<Part> {
-        let enforced = self.term.as_ref().filter(|_| !share.groups.is_empty());
-        let pieces = share.size.div_ceil(enforced.map_or(self.rows, |term| term.rows));
-        if self.mixes || pieces < 2 {
-            return self.whole_part(share, whole, party);
-        }
-        let pieces = shares(share, &share.groups, pieces);
-        total(pieces.iter().map(|piece| self.whole_part(piece, whole, party)))
-    }
-
-    fn whole_part(&self, share: &Batch, whole: Whole, party: &Party) -> Result<Part> {
         let Some(term) = self.term.as_ref().filter(|_| !share.groups.is_empty()) else {
             return self.plain(share, whole, party);
         };
-        let weight = term.lambda / whole.groups as f64;
-        if self.mixes || !term.shared {
-            // The term takes the network as it is used, the loss as it is trained; or they look at
-            // different outputs.
-            let mut part = self.plain(share, whole, party)?;
-            let pass = term.sweep.forward_at(&self.point, share.inputs.clone(), share.size)?;
-            let own = self.enforce(&pass, share, term, weight)?;
-            part.dissimilarity = own.value / whole.groups as f64;
+        if !self.mixes && term.shared {
+            return total(
+                pieces(share, term.rows).iter().map(|piece| self.both(piece, term, whole)),
+            );
+        }
+        // The term takes the network as it is used, the loss as it is trained; or they look at different
+        // outputs.
+        let mut part = self.plain(share, whole, party)?;
+        for piece in pieces(&grouped(share), term.rows) {
+            let pass = term.sweep.forward_at(&self.point, piece.inputs.clone(), piece.size)?;
+            let own = self.enforce(&pass, &piece, term, whole)?;
+            part.dissimilarity += own.value / whole.groups as f64;
             let gradients = term.sweep.descend(&pass, own.ascent, own.by_output.as_ref())?;
             add_all(&mut part.gradients, &gradients)?;
-            return Ok(part);
         }
-        let pass = self.sweep.forward_at(&self.point, share.inputs.clone(), share.size)?;
-        let (tally, seeds) = self.assess(share, &self.sweep.output(&pass)?, whole)?;
-        let own = self.enforce(&pass, share, term, weight)?;
+        Ok(part)
+    }
+
+    /// Loss and term in one: they share the forward pass and the last sweep back.
+    fn both(&self, piece: &Batch, term: &Enforced, whole: Whole) -> Result<Part> {
+        let pass = self.sweep.forward_at(&self.point, piece.inputs.clone(), piece.size)?;
+        let (tally, seeds) = self.assess(piece, &self.sweep.output(&pass)?, whole)?;
+        let own = self.enforce(&pass, piece, term, whole)?;
         let mut by_output = seeds.squeeze(1)?;
         if let Some(more) = own.by_output {
             by_output = (by_output + more.reshape(seeds.squeeze(1)?.shape())?)?;
@@ -353,16 +355,23 @@ impl<'a> Trainer<'a> {
         Ok(Part { tally, gradients, statistics: Vec::new(), dissimilarity })
     }
 
+    /// The loss alone. Where the batch is normalised as a whole, it stays in one piece.
     fn plain(&self, share: &Batch, whole: Whole, party: &Party) -> Result<Part> {
-        let inputs = share.inputs.clone();
-        let pass = if self.mixes {
-            self.sweep.forward_training(&self.point, inputs, share.size, party)?
-        } else {
-            self.sweep.forward_at(&self.point, inputs, share.size)?
-        };
-        let (tally, seeds) = self.assess(share, &self.sweep.output(&pass)?, whole)?;
-        let gradients = self.sweep.gradient(&pass, &seeds)?;
-        let statistics = self.sweep.batch_statistics(&pass)?;
+        if self.mixes {
+            let inputs = share.inputs.clone();
+            let pass = self.sweep.forward_training(&self.point, inputs, share.size, party)?;
+            return self.loss(&pass, share, whole);
+        }
+        total(pieces(share, self.rows).iter().map(|piece| {
+            let pass = self.sweep.forward_at(&self.point, piece.inputs.clone(), piece.size)?;
+            self.loss(&pass, piece, whole)
+        }))
+    }
+
+    fn loss(&self, pass: &Pass, share: &Batch, whole: Whole) -> Result<Part> {
+        let (tally, seeds) = self.assess(share, &self.sweep.output(pass)?, whole)?;
+        let gradients = self.sweep.gradient(pass, &seeds)?;
+        let statistics = self.sweep.batch_statistics(pass)?;
         Ok(Part { tally, gradients, statistics, dissimilarity: 0.0 })
     }
 
@@ -384,14 +393,15 @@ impl<'a> Trainer<'a> {
         Ok((tally, seeds))
     }
 
-    /// The similarity term of a part of the batch, its derivatives times `weight`.
+    /// The similarity term of a part of the batch, its derivatives weighted.
     fn enforce(
         &self,
         pass: &Pass,
         share: &Batch,
         own: &Enforced,
-        weight: f64,
+        whole: Whole,
     ) -> Result<super::enforce::Term> {
+        let weight = own.lambda / whole.groups as f64;
         let labels = match &share.targets {
             Targets::Classes(ids) => Labels::Classes(ids.clone()),
             Targets::Numbers(values) => {
@@ -482,6 +492,12 @@ impl<'a> Trainer<'a> {
     }
 }
 
+fn threads(count: usize) -> Result<ThreadPool> {
+    let named = |index| format!("training-{index}");
+    let pool = ThreadPoolBuilder::new().num_threads(count).thread_name(named).build();
+    pool.map_err(|error| Error::Usage(format!("{count} threads cannot be had: {error}")))
+}
+
 /// So many examples as stay in the processor's cache, each of so many numbers; found by measuring.
 fn rows_at_once(numbers: usize) -> usize {
     const NUMBERS: usize = 1 << 22;
@@ -522,6 +538,30 @@ fn shares(batch: &Batch, groups: &[Vec<usize>], threads: usize) -> Vec<Batch> {
     }
     let filled = lists.into_iter().filter(|(rows, _)| !rows.is_empty());
     filled.map(|(rows, groups)| Batch { groups, ..batch.pick(&rows) }).collect()
+}
+
+/// The batch in pieces of about so many rows, no group torn apart.
+fn pieces(batch: &Batch, rows: usize) -> Vec<Cow<'_, Batch>> {
+    let count = batch.size.div_ceil(rows.max(1));
+    if count < 2 {
+        return vec![Cow::Borrowed(batch)];
+    }
+    shares(batch, &batch.groups, count).into_iter().map(Cow::Owned).collect()
+}
+
+/// Only the examples that groups take.
+fn grouped(batch: &Batch) -> Cow<'_, Batch> {
+    let taken: usize = batch.groups.iter().map(Vec::len).sum();
+    if taken == batch.size {
+        return Cow::Borrowed(batch);
+    }
+    let rows: Vec<usize> = batch.groups.iter().flatten().copied().collect();
+    let mut first = 0;
+    let groups = batch.groups.iter().map(|group| {
+        first += group.len();
+        (first - group.len()..first).collect()
+    });
+    Cow::Owned(Batch { groups: groups.collect(), ..batch.pick(&rows) })
 }
 
 /// Parts of a batch together. What they say of running statistics is the same in all of them.

@@ -41,7 +41,10 @@ pub(super) const CASES: &[(&str, Maker)] = &[
     ("DequantizeLinear", dequantize),
     ("PRelu", |name, r| {
         let shape = any_shape(r);
-        let slope = r.below(&shape);
+        // Below one axis of slopes, what meets the same slope lies together.
+        let axis = r.size(0, shape.len() - 1);
+        let of_axis = || (axis..shape.len()).map(|at| if at == axis { shape[at] } else { 1 });
+        let slope = if r.chance(0.4) { of_axis().collect() } else { r.below(&shape) };
         Case::new(name, 16).either(r, &shape).draw(Draw::Away(vec![0.0])).either(r, &slope)
     }),
     ("Neg", |name, r| unary(name, r, Draw::Normal)),
@@ -109,7 +112,8 @@ pub(super) const CASES: &[(&str, Maker)] = &[
 
 fn any_shape(r: &mut Random) -> Vec<usize> {
     let rank = r.size(1, 4);
-    r.shape(rank, 3)
+    let shape = r.shape(rank, 3);
+    if r.chance(0.3) { r.long(shape) } else { shape }
 }
 
 fn unary(name: &'static str, r: &mut Random, draw: Draw) -> Case {

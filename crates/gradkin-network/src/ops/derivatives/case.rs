@@ -60,6 +60,14 @@ impl Random {
         (0..rank).map(|_| self.size(1, most)).collect()
     }
 
+    /// The shape with its last axis long enough for a pass by rows.
+    pub(super) fn long(&mut self, mut shape: Vec<usize>) -> Vec<usize> {
+        if let Some(last) = shape.last_mut() {
+            *last = self.size(8, 11);
+        }
+        shape
+    }
+
     /// A shape that broadcasts to `shape`: leading axes left out, others at one.
     pub(super) fn below(&mut self, shape: &[usize]) -> Vec<usize> {
         let drop = if self.chance(0.5) { 0 } else { self.size(0, shape.len()) };

@@ -193,6 +193,7 @@ fn pool(name: &'static str, r: &mut Random, draw: Draw) -> Case {
 fn batch_normalization(name: &'static str, r: &mut Random) -> Case {
     let rank = r.size(2, 5);
     let shape = r.shape(rank, 3);
+    let shape = if rank > 2 && r.chance(0.5) { r.long(shape) } else { shape };
     let channels = [shape[1]];
     let mean = (0..shape[1]).map(|_| r.normal()).collect::<Vec<_>>();
     let variance = (0..shape[1]).map(|_| r.real(0.2, 2.0)).collect::<Vec<_>>();
