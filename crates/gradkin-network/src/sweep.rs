@@ -16,7 +16,7 @@ use crate::exchange::Party;
 use crate::factor::{Factor, FactorShape};
 use crate::forward::{InputData, Mode, Pass};
 use crate::graph::{Entries, Network};
-use crate::ops::Reverse;
+use crate::ops::{Operator, Reverse};
 use crate::point::Point;
 use crate::second::Record;
 use crate::tensor::lead_shape;
@@ -206,6 +206,16 @@ impl<'a> Sweep<'a> {
     /// Floats per example that forward and reverse sweep hold at once, for `width` outputs; a rough
     /// bound to choose batch sizes by.
     pub fn working_set(&self, width: usize) -> usize {
+        self.numbers_held(width, |_, _| true)
+    }
+
+    /// The same where convolutions' gradients are taken from images, as [`Sweep::gradient`] does, so that
+    /// nothing is unfolded but in passing.
+    pub fn working_set_of_images(&self, width: usize) -> usize {
+        self.numbers_held(width, |operator, operand| operator.windows(operand).is_none())
+    }
+
+    fn numbers_held(&self, width: usize, unfolds: impl Fn(&dyn Operator, usize) -> bool) -> usize {
         let mut kept = 0;
         let mut widest = 0;
         for (node, _) in
@@ -218,7 +228,9 @@ impl<'a> Sweep<'a> {
                     .map(|v| self.network.values[*v].shape.iter().product::<usize>())
                     .sum()
             };
-            let factor = (0..node.inputs.len()).find_map(|k| node.operator.factor_shape(k));
+            let operator = node.operator.as_ref();
+            let of = |k: usize| operator.factor_shape(k).filter(|_| unfolds(operator, k));
+            let factor = (0..node.inputs.len()).find_map(of);
             let (unfolded, back) = match factor {
                 Some(FactorShape::Outer { groups, positions, input, .. }) => {
                     (groups * positions * input, groups * positions * input * width)

@@ -36,7 +36,7 @@ impl Fold {
 }
 
 /// The contiguous elements of a layout.
-fn slice<'a, T>(data: &'a [T], layout: &Layout) -> Result<&'a [T]> {
+pub(super) fn slice<'a, T>(data: &'a [T], layout: &Layout) -> Result<&'a [T]> {
     match layout.contiguous_offsets() {
         Some((start, end)) => Ok(&data[start..end]),
         None => candle_core::bail!("unfold needs contiguous data"),
@@ -53,6 +53,8 @@ macro_rules! by_float {
         }
     };
 }
+
+pub(super) use by_float;
 
 use candle_core::backend::BackendStorage;
 
@@ -94,15 +96,15 @@ impl CustomOp1 for Fold {
 
 /// A run of window positions along the last axis: `len` elements of the column matrix from
 /// `column`, lying in the plane from `plane` in steps of the stride.
-#[derive(Clone)]
-struct Run {
-    column: usize,
-    plane: usize,
-    len: usize,
+#[derive(Debug, Clone)]
+pub(super) struct Run {
+    pub(super) column: usize,
+    pub(super) plane: usize,
+    pub(super) len: usize,
 }
 
 /// Every run of a window, in the order of the column matrix.
-fn runs(window: &Window) -> Vec<Run> {
+pub(super) fn runs(window: &Window) -> Vec<Run> {
     let (last, outer) = match window.axes.split_last() {
         Some(parts) => parts,
         None => return vec![Run { column: 0, plane: 0, len: 1 }],

@@ -1,10 +1,14 @@
 //! Sums over sliding windows, and the way back.
 
-use candle_core::{Result, Tensor};
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, WithDType};
+use pulp::{Arch, Simd, WithSimd};
 
-use super::{Fold, Unfold, Window};
+use super::Window;
+use super::unfold::{Run, by_float, runs, slice};
 
-/// The sum of every window, axis by axis where that is less: a kernel of 9 × 9 costs 18 additions so and not 81.
+/// The sum of every window, axis by axis where that is not more: a kernel of 9 × 9 costs 18 additions so and
+/// not 81.
 #[derive(Debug)]
 pub(crate) struct WindowSum {
     /// Windows that are added up one after the other.
@@ -14,7 +18,7 @@ pub(crate) struct WindowSum {
 impl WindowSum {
     pub(crate) fn new(window: &Window) -> Self {
         let by_axis = window.axes.iter().map(|axis| axis.kernel).sum::<usize>();
-        let stages = if by_axis < window.kernel_count() {
+        let stages = if by_axis <= window.kernel_count() {
             let along = (0..window.axes.len()).map(|axis| window.along(axis));
             along.filter(|window| !window.is_pointwise()).collect()
         } else {
@@ -25,27 +29,115 @@ impl WindowSum {
 
     /// `[M, 1, *spatial]` → `[M, 1, O]`.
     pub(crate) fn apply(&self, planes: &Tensor) -> Result<Tensor> {
-        let mut sum = planes.clone();
+        let count = planes.dims()[0];
+        let mut sum = planes.contiguous()?.reshape((count, ()))?;
         for window in &self.stages {
-            let columns = Unfold(window.clone()).apply(&sum)?;
-            sum = columns.narrow(1, 0, 1)?.contiguous()?;
-            for k in 1..columns.dims()[1] {
-                sum = (sum + columns.narrow(1, k, 1)?)?;
-            }
+            sum = sum.apply_op1(Stage { window: window.clone(), back: false })?;
         }
-        Ok(sum)
+        sum.unsqueeze(1)
     }
 
     /// Its transpose: every element gets what the windows hold that it is in. `[M, 1, O]` → `[M, 1, *spatial]`.
     pub(crate) fn spread(&self, sums: &Tensor) -> Result<Tensor> {
-        let planes = sums.dims()[0];
-        let mut spread = sums.clone();
+        let count = sums.dims()[0];
+        let mut spread = sums.contiguous()?.reshape((count, ()))?;
+        let Some(first) = self.stages.first() else { return Ok(sums.clone()) };
         for window in self.stages.iter().rev() {
-            let (kernel, out) = (window.kernel_count(), window.out_count());
-            let columns = spread.reshape((planes, 1, out))?.broadcast_as((planes, kernel, out))?;
-            spread = Fold(window.clone()).apply(&columns)?;
+            spread = spread.apply_op1(Stage { window: window.clone(), back: true })?;
         }
-        Ok(spread)
+        let mut shape = vec![count, 1];
+        shape.extend(first.in_shape());
+        spread.reshape(shape)
+    }
+}
+
+/// One window's sums over planes `[M, size]`, or the way back from `[M, O]`.
+struct Stage {
+    window: Window,
+    back: bool,
+}
+
+impl CustomOp1 for Stage {
+    fn name(&self) -> &'static str {
+        "window-sum"
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (planes, given) = layout.shape().dims2()?;
+        let (size, out) = (self.window.in_count(), self.window.out_count());
+        let (from, to) = if self.back { (out, size) } else { (size, out) };
+        if given != from {
+            candle_core::bail!("planes of {given} numbers where windows take {from}");
+        }
+        let storage = by_float!(storage, layout, |data| self.run(data, planes * to));
+        Ok((storage, (planes, to).into()))
+    }
+
+    fn bwd(&self, _arg: &Tensor, _res: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        let turned = Self { window: self.window.clone(), back: !self.back };
+        Ok(Some(grad.contiguous()?.apply_op1(turned)?))
+    }
+}
+
+impl Stage {
+    fn run<T: WithDType>(&self, data: &[T], count: usize) -> Vec<T> {
+        let mut result = vec![T::zero(); count];
+        let stride = self.window.axes.last().map_or(1, |axis| axis.stride);
+        let (size, out) = (self.window.in_count(), self.window.out_count());
+        let runs = &runs(&self.window);
+        let adding = Adding { runs, stride, size, out, back: self.back, data, result: &mut result };
+        Arch::new().dispatch(adding);
+        result
+    }
+}
+
+/// Additions along runs of window positions, compiled for each set of vector instructions.
+struct Adding<'a, T> {
+    runs: &'a [Run],
+    stride: usize,
+    size: usize,
+    out: usize,
+    back: bool,
+    data: &'a [T],
+    result: &'a mut [T],
+}
+
+impl<T: WithDType> WithSimd for Adding<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Self { runs, stride, size, out, back, data, result } = self;
+        let (size, out) = (size.max(1), out.max(1));
+        let (from, to) = if back { (out, size) } else { (size, out) };
+        for (data, result) in data.chunks_exact(from).zip(result.chunks_exact_mut(to)) {
+            for run in runs {
+                // The elements of a window all belong to its one sum.
+                let first = run.column % out;
+                match (back, stride) {
+                    (false, 1) => {
+                        let target = &mut result[first..first + run.len];
+                        let source = &data[run.plane..run.plane + run.len];
+                        target.iter_mut().zip(source).for_each(|(sum, x)| *sum += *x);
+                    }
+                    (false, _) => {
+                        let target = &mut result[first..first + run.len];
+                        let source = data[run.plane..].iter().step_by(stride);
+                        target.iter_mut().zip(source).for_each(|(sum, x)| *sum += *x);
+                    }
+                    (true, 1) => {
+                        let target = &mut result[run.plane..run.plane + run.len];
+                        let source = &data[first..first + run.len];
+                        target.iter_mut().zip(source).for_each(|(sum, x)| *sum += *x);
+                    }
+                    (true, _) => {
+                        let target = result[run.plane..].iter_mut().step_by(stride);
+                        let source = &data[first..first + run.len];
+                        target.zip(source).for_each(|(sum, x)| *sum += *x);
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -76,7 +168,8 @@ mod tests {
             let x = Tensor::from_vec(x, shape, &Device::Cpu).unwrap();
             let sum = WindowSum::new(&window);
             let found = sum.apply(&x).unwrap();
-            let wanted = Unfold(window.clone()).apply(&x).unwrap().sum_keepdim(1).unwrap();
+            let wanted =
+                super::super::Unfold(window.clone()).apply(&x).unwrap().sum_keepdim(1).unwrap();
             let off = (&found - &wanted).unwrap().abs().unwrap().max_all().unwrap();
             assert!(off.to_scalar::<f64>().unwrap() < 1e-12, "{window:?}");
             // ⟨S x, y⟩ = ⟨x, Sᵀ y⟩

@@ -167,7 +167,7 @@ impl<'a> Trainer<'a> {
                 let choice = OutputChoice { name, ..wanted.clone() };
                 let output = Output::new(&choice, &own)?;
                 // The term keeps about twice a plain step's numbers.
-                let rows = rows_at_once(2 * own.working_set(output.width()));
+                let rows = rows_at_once(2 * own.working_set_of_images(output.width()));
                 Some(Enforced { sweep: own, output, lambda: enforcement.lambda, shared, rows })
             }
         };
@@ -176,7 +176,7 @@ impl<'a> Trainer<'a> {
         let shapes = network.parameters().iter().map(|p| p.shape.clone()).collect();
         let point = network.point(&values)?;
         let mixes = sweep.mixes_in_training();
-        let rows = rows_at_once(sweep.working_set(1));
+        let rows = rows_at_once(sweep.working_set_of_images(1));
         let pool = match settings.threads {
             ..=1 => None,
             several => Some(threads(several)?),
