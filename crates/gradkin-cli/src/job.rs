@@ -116,12 +116,19 @@ impl Job {
     }
 
     /// Measure on a sample what it changes that gradients were kept in 16 bits, if they were; tell and record it.
+    /// A result that is there already is not lost where this fails.
     pub(crate) fn tell_storage(&mut self, printer: &Printer) -> Outcome {
         const SAMPLE: usize = 16;
         if self.settings.storage == Storage::Full {
             return Ok(());
         }
-        let error = self.similarity()?.storage_error(&self.data, SAMPLE, 0)?;
+        let error = match self.similarity()?.storage_error(&self.data, SAMPLE, 0) {
+            Ok(error) => error,
+            Err(reason) => {
+                printer.note(format!("what 16 bits change could not be measured: {reason}"));
+                return Ok(());
+            }
+        };
         self.record.note("storage_error", error);
         printer.note(format!(
             "gradients were kept in 16 bits; among {} that moves similarities by at most {error:.1e} of \

@@ -498,16 +498,10 @@ impl<T: Number> Raw<T> {
     fn bound(&self, arrays: &Arrays, b: usize, count: usize) -> f64 {
         let largest = |all: &[T]| {
             let width = all.len() / count.max(1);
-            // NaN compares with nothing.
+            // A maximum passes NaN over.
             let larger = |largest: f64, x: &T| {
                 let x = x.to_f64().abs();
-                if x <= largest {
-                    largest
-                } else if x.is_nan() {
-                    f64::INFINITY
-                } else {
-                    x
-                }
+                if x.is_nan() { f64::INFINITY } else { largest.max(x) }
             };
             all[b * width..(b + 1) * width].iter().fold(0.0, larger)
         };
