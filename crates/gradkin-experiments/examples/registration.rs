@@ -25,6 +25,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let setup = Setup {
         quick: arguments.iter().any(|argument| argument == "quick"),
         threads: number_of(&arguments, "threads").map_or(1, |n| n as usize),
+        seed: number_of(&arguments, "seed").map_or(0, |n| n as u64),
         shared: shared_folder(named, &std::env::current_dir()?),
         ..Setup::new(folder, &watch)
     };
