@@ -180,17 +180,8 @@ const LANES: usize = 16;
 
 #[cfg(test)]
 mod tests {
+    use super::super::rows::trial::{random, same};
     use super::*;
-
-    fn random(shape: &[usize]) -> Result<Tensor> {
-        Tensor::randn(0f64, 1.0, shape, &Device::Cpu)
-    }
-
-    fn same(found: &Tensor, wanted: &Tensor) -> Result<()> {
-        let gap = (found - wanted.reshape(found.shape())?)?.abs()?.max_all()?;
-        assert!(gap.to_scalar::<f64>()? < 1e-12, "{found} {wanted}");
-        Ok(())
-    }
 
     /// Every pass against whole tensors: three outputs' cotangents of four examples, slopes of one axis, of
     /// the first axis and of all together.

@@ -247,17 +247,8 @@ fn by_row<T: WithDType>(values: Vec<T>, like: &Tensor) -> Result<Tensor> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::rows::trial::{random, same};
     use super::*;
-
-    fn random(shape: &[usize]) -> Result<Tensor> {
-        Tensor::randn(0f64, 1.0, shape, &Device::Cpu)
-    }
-
-    fn same(found: &Tensor, wanted: &Tensor) -> Result<()> {
-        let gap = (found - wanted.reshape(found.shape())?)?.abs()?.max_all()?;
-        assert!(gap.to_scalar::<f64>()? < 1e-12, "{found} {wanted}");
-        Ok(())
-    }
 
     /// Every pass against whole tensors: two images per example, four examples, three outputs.
     #[test]

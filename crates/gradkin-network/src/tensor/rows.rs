@@ -140,3 +140,19 @@ pub(super) fn with<T: WithDType, R>(x: &Tensor, take: impl FnOnce(&[T]) -> Resul
 pub(super) fn per_channel<T: WithDType>(numbers: &Tensor) -> Result<Vec<T>> {
     numbers.flatten_all()?.to_vec1()
 }
+
+/// What passes are tried on.
+#[cfg(test)]
+pub(super) mod trial {
+    use candle_core::{Device, Result, Tensor};
+
+    pub(crate) fn random(shape: &[usize]) -> Result<Tensor> {
+        Tensor::randn(0f64, 1.0, shape, &Device::Cpu)
+    }
+
+    pub(crate) fn same(found: &Tensor, wanted: &Tensor) -> Result<()> {
+        let gap = (found - wanted.reshape(found.shape())?)?.abs()?.max_all()?;
+        assert!(gap.to_scalar::<f64>()? < 1e-12, "{found} {wanted}");
+        Ok(())
+    }
+}
