@@ -312,14 +312,13 @@ impl PRelu {
             None => Tensor::zeros((lead, cut.rows), cotangent.dtype(), cotangent.device())?,
         };
         let own = bends::Turned { cotangent, value: sweep.meets(x), slopes, along: &along };
-        let none = second.adjoint(0).is_none();
         let adjoint = match second.adjoint(0) {
             Some(adjoint) => adjoint.clone(),
             None => cotangent.zeros_like()?,
         };
         let [by_cotangent, by_slope, by_input] = bends::turned(&adjoint, &own, cut)?;
         let by_slope = over_rows(&by_slope, cut, example_shape(slopes))?.sum_keepdim(0)?;
-        let inputs = vec![second.adjoint(1).map(|_| by_input), (!none).then_some(by_slope)];
+        let inputs = vec![second.adjoint(1).map(|_| by_input), second.adjoint(0).map(|_| by_slope)];
         Ok(Ascended { cotangents: vec![Some(by_cotangent)], inputs })
     }
 }

@@ -3,13 +3,12 @@
 //! write and read main memory.
 
 use candle_core::backend::BackendStorage;
-use candle_core::{
-    CpuStorage, CustomOp2, DType, Device, Layout, Result, Shape, Storage, Tensor, WithDType,
-};
+use candle_core::{CpuStorage, CustomOp2, DType, Device, Layout, Result, Shape, Tensor, WithDType};
 use faer::{Accum, MatMut, MatRef};
 
 use super::multiply;
-use super::product::{in_their_float, matrix, strided, sum_of_products};
+use super::product::{behind, in_their_float, matrix, strided, sum_of_products};
+use super::rows::with;
 use super::scratch::{Room, Scratch};
 use super::unfold::{Folding, Unfold, Unfolding};
 use super::window::Window;
@@ -85,7 +84,7 @@ impl UnfoldedProduct {
         (x, layout_of_x): (&[T], &Layout),
         (r, rows, size): (usize, usize, usize),
     ) -> Vec<T> {
-        let x = &x[layout_of_x.start_offset()..][..layout_of_x.shape().elem_count()];
+        let x = behind(x, layout_of_x);
         let positions = self.0.out_count();
         let channels = rows / self.0.kernel_count().max(1);
         let image = channels * size;
@@ -151,7 +150,7 @@ impl FoldedProduct {
         (y, layout_of_y): (&[T], &Layout),
         (rows, r): (usize, usize),
     ) -> Vec<T> {
-        let y = &y[layout_of_y.start_offset()..][..layout_of_y.shape().elem_count()];
+        let y = behind(y, layout_of_y);
         let (positions, size) = (self.0.out_count(), self.0.in_count());
         let image = rows / self.0.kernel_count().max(1) * size;
         let images = y.len().checked_div(r * positions).unwrap_or(0);
@@ -245,25 +244,20 @@ fn both<T: Number>(
         None => (vec![T::zero(); images * r * positions], Accum::Replace),
     };
     let mut sum = vec![T::zero(); r * rows];
-    let [(w, own), (x, of_x), (delta, of_delta)] = [w, x, delta].map(Tensor::storage_and_layout);
-    let w = MatRef::from_row_major_slice(behind(in_memory::<T>(&w)?, own), r, rows);
-    let data = (behind(in_memory(&x)?, of_x), behind(in_memory(&delta)?, of_delta));
-    each_unfolded(window, data, sizes, |columns, delta, image| {
-        let own = &mut moved[image * r * positions..(image + 1) * r * positions];
-        let target = MatMut::from_row_major_slice_mut(own, r, positions);
-        multiply(target, accum, w, columns, one());
-        let target = MatMut::from_row_major_slice_mut(&mut sum, r, rows);
-        multiply(target, Accum::Add, delta, columns.transpose(), one());
-    });
+    let mut each = |w: &[T], x: &[T], delta: &[T]| {
+        let w = MatRef::from_row_major_slice(w, r, rows);
+        each_unfolded(window, (x, delta), sizes, |columns, delta, image| {
+            let own = &mut moved[image * r * positions..(image + 1) * r * positions];
+            let target = MatMut::from_row_major_slice_mut(own, r, positions);
+            multiply(target, accum, w, columns, one());
+            let target = MatMut::from_row_major_slice_mut(&mut sum, r, rows);
+            multiply(target, Accum::Add, delta, columns.transpose(), one());
+        });
+        Ok(())
+    };
+    with(w, |w| with(x, |x| with(delta, |delta| each(w, x, delta))))?;
     let moved = Tensor::from_vec(moved, (images, r, positions), &Device::Cpu)?;
     Ok((moved, Tensor::from_vec(sum, (r, rows), &Device::Cpu)?))
-}
-
-fn in_memory<T: Number>(storage: &Storage) -> Result<&[T]> {
-    match storage {
-        Storage::Cpu(storage) => T::cpu_storage_as_slice(storage),
-        _ => candle_core::bail!("data that is not in the processor's memory"),
-    }
 }
 
 struct Sizes {
@@ -289,11 +283,6 @@ impl Sizes {
 /// So many zeros of the type of these numbers.
 fn zeros<T: Number>(_like: &[T], count: usize) -> Vec<T> {
     vec![T::zero(); count]
-}
-
-/// The numbers of a contiguous layout.
-fn behind<'a, T>(data: &'a [T], layout: &Layout) -> &'a [T] {
-    &data[layout.start_offset()..][..layout.shape().elem_count()]
 }
 
 /// Every image's columns `[C·K, O]` and δ `[r, O]`, and which image it is.

@@ -53,6 +53,11 @@ macro_rules! in_their_float {
 
 pub(super) use in_their_float;
 
+/// The numbers of a contiguous layout.
+pub(super) fn behind<'a, T>(data: &'a [T], layout: &Layout) -> &'a [T] {
+    &data[layout.start_offset()..][..layout.shape().elem_count()]
+}
+
 struct Product;
 
 impl CustomOp2 for Product {

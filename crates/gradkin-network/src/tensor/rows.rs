@@ -8,6 +8,8 @@
 use candle_core::{Result, Storage, Tensor, WithDType};
 use pulp::{Arch, Simd, WithSimd};
 
+use super::product::behind;
+
 /// Rows shorter than this cost more than they save.
 pub(super) const SHORT: usize = 8;
 
@@ -132,8 +134,7 @@ pub(super) fn with<T: WithDType, R>(x: &Tensor, take: impl FnOnce(&[T]) -> Resul
     let Storage::Cpu(storage) = &*storage else {
         candle_core::bail!("data that is not in the processor's memory")
     };
-    let start = layout.start_offset();
-    take(&T::cpu_storage_as_slice(storage)?[start..start + layout.shape().elem_count()])
+    take(behind(T::cpu_storage_as_slice(storage)?, layout))
 }
 
 /// Numbers per channel, or per row.

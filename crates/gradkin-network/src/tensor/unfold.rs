@@ -261,15 +261,21 @@ impl<T: WithDType> pulp::WithSimd for Adding<'_, T> {
         for (column, plane) in data.chunks_exact(folding.columns.max(1)).zip(planes) {
             for run in &folding.runs {
                 let source = &column[run.column..run.column + run.len];
-                if folding.stride == 1 {
-                    let target = &mut plane[run.plane..run.plane + run.len];
-                    target.iter_mut().zip(source).for_each(|(value, add)| *value += *add);
-                } else {
-                    let target = plane[run.plane..].iter_mut().step_by(folding.stride);
-                    target.zip(source).for_each(|(value, add)| *value += *add);
-                }
+                add_apart(source, &mut plane[run.plane..], folding.stride);
             }
         }
+    }
+}
+
+/// Add numbers to those of a target that lie a stride apart.
+#[inline(always)]
+pub(super) fn add_apart<T: WithDType>(source: &[T], target: &mut [T], stride: usize) {
+    if stride == 1 {
+        let target = &mut target[..source.len()];
+        target.iter_mut().zip(source).for_each(|(value, add)| *value += *add);
+    } else {
+        let target = target.iter_mut().step_by(stride);
+        target.zip(source).for_each(|(value, add)| *value += *add);
     }
 }
 

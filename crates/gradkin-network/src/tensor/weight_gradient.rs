@@ -13,7 +13,7 @@ use faer::{Accum, MatMut, MatRef};
 use pulp::Simd;
 
 use super::multiply;
-use super::product::in_their_float;
+use super::product::{behind, in_their_float};
 use super::scratch::{Room as Memory, Scratch};
 use super::unfold::{Unfolding, position_in_plane};
 use super::window::Window;
@@ -115,8 +115,7 @@ fn gradients<T: Lanes>(
     (delta, layout): (&[T], &Layout),
     sizes: &Sizes,
 ) -> Vec<T> {
-    let x = &x[layout_of_x.start_offset()..][..layout_of_x.shape().elem_count()];
-    let delta = &delta[layout.start_offset()..][..layout.shape().elem_count()];
+    let (x, delta) = (behind(x, layout_of_x), behind(delta, layout));
     let Sizes { images, channels, outputs, r } = *sizes;
     let window = &operation.window;
     let (positions, len) = (window.out_count(), channels * window.kernel_count());

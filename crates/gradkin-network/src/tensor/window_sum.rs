@@ -5,7 +5,7 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, WithDTyp
 use pulp::{Arch, Simd, WithSimd};
 
 use super::Window;
-use super::unfold::{Run, by_float, runs, slice};
+use super::unfold::{Run, add_apart, by_float, runs, slice};
 
 /// The sum of every window, axis by axis where that is not more: a kernel of 9 × 9 costs 18 additions so and
 /// not 81.
@@ -114,27 +114,18 @@ impl<T: WithDType> WithSimd for Adding<'_, T> {
             for run in runs {
                 // The elements of a window all belong to its one sum.
                 let first = run.column % out;
-                match (back, stride) {
-                    (false, 1) => {
-                        let target = &mut result[first..first + run.len];
-                        let source = &data[run.plane..run.plane + run.len];
-                        target.iter_mut().zip(source).for_each(|(sum, x)| *sum += *x);
-                    }
-                    (false, _) => {
-                        let target = &mut result[first..first + run.len];
-                        let source = data[run.plane..].iter().step_by(stride);
-                        target.iter_mut().zip(source).for_each(|(sum, x)| *sum += *x);
-                    }
-                    (true, 1) => {
-                        let target = &mut result[run.plane..run.plane + run.len];
-                        let source = &data[first..first + run.len];
-                        target.iter_mut().zip(source).for_each(|(sum, x)| *sum += *x);
-                    }
-                    (true, _) => {
-                        let target = result[run.plane..].iter_mut().step_by(stride);
-                        let source = &data[first..first + run.len];
-                        target.zip(source).for_each(|(sum, x)| *sum += *x);
-                    }
+                if back {
+                    let source = &data[first..first + run.len];
+                    add_apart(source, &mut result[run.plane..], stride);
+                    continue;
+                }
+                let target = &mut result[first..first + run.len];
+                if stride == 1 {
+                    let source = &data[run.plane..run.plane + run.len];
+                    target.iter_mut().zip(source).for_each(|(sum, x)| *sum += *x);
+                } else {
+                    let source = data[run.plane..].iter().step_by(stride);
+                    target.iter_mut().zip(source).for_each(|(sum, x)| *sum += *x);
                 }
             }
         }
@@ -144,7 +135,7 @@ impl<T: WithDType> WithSimd for Adding<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tensor::Axis;
+    use crate::tensor::{Axis, Unfold};
     use candle_core::{DType, Device};
 
     fn axis(size: usize, kernel: usize, stride: usize, dilation: usize, pad: usize) -> Axis {
@@ -168,8 +159,7 @@ mod tests {
             let x = Tensor::from_vec(x, shape, &Device::Cpu).unwrap();
             let sum = WindowSum::new(&window);
             let found = sum.apply(&x).unwrap();
-            let wanted =
-                super::super::Unfold(window.clone()).apply(&x).unwrap().sum_keepdim(1).unwrap();
+            let wanted = Unfold(window.clone()).apply(&x).unwrap().sum_keepdim(1).unwrap();
             let off = (&found - &wanted).unwrap().abs().unwrap().max_all().unwrap();
             assert!(off.to_scalar::<f64>().unwrap() < 1e-12, "{window:?}");
             // ⟨S x, y⟩ = ⟨x, Sᵀ y⟩
