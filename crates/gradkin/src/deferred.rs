@@ -13,9 +13,9 @@ use rayon::prelude::*;
 use crate::features::{Arrays, Features};
 use crate::number::{Into, Number, add_product_aat, product_ab, product_abt, product_atb};
 
-/// Numbers of a gradient's row that a slice has at most: products of more lose digits in single precision,
-/// where slices are added up in double.
-const LONGEST: usize = 1 << 15;
+/// Numbers of a gradient's row that a slice has at most. Products of more are no faster, lose digits in single
+/// precision, where slices are added up in double, and need memory whose first use costs more than the sums.
+const LONGEST: usize = 1 << 12;
 
 /// Pairs of a square in the making: examples of the left and of the right block, and each product.
 pub(crate) struct Part {
