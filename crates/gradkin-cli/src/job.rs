@@ -228,6 +228,10 @@ impl Job {
             text::bytes(self.settings.memory as f64),
             text::counted(rayon::current_num_threads(), "thread"),
         ));
+        let away = self.network().away_from_device();
+        if !away.is_empty() {
+            printer.note(format!("run on the processor all the same: {}", away.join(", ")));
+        }
         for planned in similarity.plan(self.partners())? {
             printer.detail(format!(
                 "  {} {}: {}, {} multiply-adds a pair, {} numbers an example",
@@ -258,7 +262,8 @@ fn data_sets(request: &Request, printer: &Printer) -> Outcome<(Dataset, Option<D
 fn options(args: &SimilarityArgs, wanted: &[TargetInput], data: &Prepared) -> Options {
     let names = wanted.iter().map(|input| input.name.clone());
     let shapes = data.shapes().into_iter().map(<[usize]>::to_vec);
-    Options { precision: precision(args), input_shapes: names.zip(shapes).collect() }
+    let input_shapes = names.zip(shapes).collect();
+    Options { precision: precision(args), device: args.device, input_shapes }
 }
 
 /// How many numbers a loss is made of; zero where none is asked for.

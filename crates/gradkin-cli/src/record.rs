@@ -76,6 +76,7 @@ impl Record {
         self.note("reduce", word::<Reduce>(args.reduce));
         self.note("metric", word::<Metric>(args.metric));
         self.note("dtype", word::<Dtype>(args.dtype));
+        self.note("device", args.device.to_string());
         self.note("outputs", show_outputs(&args.outputs));
         self.note("output_name", args.output_name.clone());
         self.note("positions", args.positions.as_ref().map(show_positions));

@@ -4,7 +4,7 @@
 //! A gradient is rarely worth writing down. For a linear map, a convolution or an embedding it is a
 //! short sum of outer products Σ_t δ_t ⊗ a_t; only biases, scales and the like come as plain arrays.
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 
 /// Which side of Σ_t δ_t ⊗ a_t indexes the rows of the stored weight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,6 +103,21 @@ pub enum Factor {
 }
 
 impl Factor {
+    /// The same in the memory of a device.
+    pub(crate) fn to_device(&self, device: &Device) -> candle_core::Result<Self> {
+        Ok(match self {
+            Self::Dense(gradient) => Self::Dense(gradient.to_device(device)?),
+            Self::Outer { input, cotangent, order } => {
+                let (input, cotangent) = (input.to_device(device)?, cotangent.to_device(device)?);
+                Self::Outer { input, cotangent, order: *order }
+            }
+            Self::Rows { index, cotangent, rows } => {
+                let (index, cotangent) = (index.to_device(device)?, cotangent.to_device(device)?);
+                Self::Rows { index, cotangent, rows: *rows }
+            }
+        })
+    }
+
     /// The same, written out.
     pub(crate) fn written(&self) -> candle_core::Result<Self> {
         Ok(Self::Dense(self.to_dense()?))

@@ -2,10 +2,11 @@
 
 use candle_core::{DType, Device, Tensor};
 
-use crate::error::{NetworkError, Result};
+use crate::device::{borrowed, fetched, sent};
+use crate::error::{NetworkError, OpResult, Result};
 use crate::exchange::Party;
-use crate::graph::{Network, Precision};
-use crate::ops::Forward;
+use crate::graph::{Network, Node, Precision};
+use crate::ops::{Forward, Inputs};
 use crate::point::Point;
 use crate::tensor::lead_shape;
 
@@ -29,11 +30,11 @@ impl InputData {
         }
     }
 
-    fn tensor(self, shape: Vec<usize>) -> candle_core::Result<Tensor> {
+    fn tensor(self, shape: Vec<usize>, device: &Device) -> candle_core::Result<Tensor> {
         match self {
-            Self::F32(v) => Tensor::from_vec(v, shape, &Device::Cpu),
-            Self::F64(v) => Tensor::from_vec(v, shape, &Device::Cpu),
-            Self::I64(v) => Tensor::from_vec(v, shape, &Device::Cpu),
+            Self::F32(v) => Tensor::from_vec(v, shape, device),
+            Self::F64(v) => Tensor::from_vec(v, shape, device),
+            Self::I64(v) => Tensor::from_vec(v, shape, device),
         }
     }
 }
@@ -162,7 +163,7 @@ impl Network {
                     data.len()
                 )));
             }
-            let tensor = data.tensor(lead_shape(batch, &input.full))?;
+            let tensor = data.tensor(lead_shape(batch, &input.full), &self.device)?;
             values[input.value] = Some(tensor.to_dtype(self.values[input.value].dtype)?);
         }
         let mut saved = Vec::with_capacity(self.nodes.len());
@@ -175,7 +176,7 @@ impl Network {
                 node.inputs.iter().map(|i| i.and_then(|i| values[i].as_ref())).collect();
             let forward = match (mode.party, node.operator.training()) {
                 (Some(party), Some(training)) => training.forward(&operands, party),
-                _ => node.operator.forward(&operands),
+                _ => self.forward_of(node, &operands),
             };
             let Forward { outputs, saved: kept } = forward.map_err(|e| self.node_error(node, e))?;
             for (id, tensor) in node.outputs.iter().zip(outputs) {
@@ -186,6 +187,16 @@ impl Network {
             saved.push(kept);
         }
         Ok(Pass { batch, values, saved, party: mode.party.cloned() })
+    }
+
+    /// One node's step, where it runs.
+    pub(crate) fn forward_of(&self, node: &Node, operands: &Inputs) -> OpResult<Forward> {
+        if !self.is_away(node) {
+            return node.operator.forward(operands);
+        }
+        let fetched = fetched(operands)?;
+        let Forward { outputs, saved } = node.operator.forward(&borrowed(&fetched))?;
+        Ok(Forward { outputs: sent(outputs, &self.device)?, saved })
     }
 
     /// The float type as the tensor library names it.

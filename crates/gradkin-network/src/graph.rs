@@ -41,6 +41,8 @@ impl Precision {
 pub struct Options {
     /// The float type of the run.
     pub precision: Precision,
+    /// Where the network runs.
+    pub device: crate::Device,
     /// Shapes of inputs for one example, without the batch axis, by input name. Needed where the
     /// file leaves an axis other than the batch open.
     pub input_shapes: HashMap<String, Vec<usize>>,
@@ -79,6 +81,19 @@ pub(crate) struct Value {
     pub(crate) entries: Option<Entries>,
 }
 
+impl Value {
+    /// What is the same for every example goes to a device's memory.
+    fn settle(&mut self, device: &Device) -> candle_core::Result<()> {
+        if let Some(shared) = &mut self.shared {
+            *shared = shared.to_device(device)?;
+        }
+        if let Some(map) = self.entries.as_mut().and_then(|entries| entries.map.as_mut()) {
+            *map = map.to_device(device)?;
+        }
+        Ok(())
+    }
+}
+
 /// A value that consists of entries of one parameter.
 #[derive(Debug, Clone)]
 pub(crate) struct Entries {
@@ -97,6 +112,8 @@ pub(crate) struct Node {
     pub(crate) outputs: Vec<Option<usize>>,
     /// Whether it ran once and for all while the graph was built.
     pub(crate) shared: bool,
+    /// Whether it runs where the network does, rather than on the processor in any case.
+    pub(crate) resident: bool,
 }
 
 /// A network ready to run at any batch size.
@@ -115,6 +132,7 @@ pub(crate) struct Node {
 pub struct Network {
     pub(crate) source: String,
     pub(crate) precision: Precision,
+    pub(crate) device: Device,
     pub(crate) values: Vec<Value>,
     pub(crate) by_name: HashMap<String, usize>,
     pub(crate) nodes: Vec<Node>,
@@ -154,10 +172,15 @@ impl Network {
         }
         let outputs = model.outputs.iter().map(|o| builder.by_name[&o.name]).collect();
         let heads = model.outputs.iter().map(|o| head(model, &o.name)).collect();
-        let Builder { values, by_name, nodes, .. } = builder;
+        let Builder { mut values, by_name, nodes, .. } = builder;
+        let device = options.device.open(options.precision)?;
+        for value in &mut values {
+            value.settle(&device)?;
+        }
         Ok(Self {
             source: model.source.clone(),
             precision: options.precision,
+            device,
             values,
             by_name,
             nodes,
@@ -177,6 +200,25 @@ impl Network {
     /// The float type of the run.
     pub fn precision(&self) -> Precision {
         self.precision
+    }
+
+    /// Where the network runs; tensors that meet its own must lie there.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// The operators of running nodes that go to the processor although the network runs elsewhere, each once.
+    pub fn away_from_device(&self) -> Vec<&str> {
+        let away = self.nodes.iter().filter(|node| self.is_away(node) && !node.shared);
+        let mut names: Vec<&str> = away.map(|node| node.operator_name.as_str()).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    /// Whether a node's operands must be fetched to the processor.
+    pub(crate) fn is_away(&self, node: &Node) -> bool {
+        !self.device.is_cpu() && !node.resident
     }
 
     /// The inputs.
@@ -470,7 +512,9 @@ impl Builder<'_> {
         }
         let operator_name = raw.operator_name();
         let name = raw.name.clone();
-        self.nodes.push(Node { name, operator_name, operator, inputs, outputs: ids, shared });
+        let resident = ops::runs_on_devices(&raw.operator);
+        let outputs = ids;
+        self.nodes.push(Node { name, operator_name, operator, inputs, outputs, shared, resident });
         Ok(())
     }
 

@@ -20,6 +20,7 @@
 mod atomic;
 mod budget;
 pub mod build;
+mod device;
 mod error;
 mod exchange;
 mod factor;
@@ -38,6 +39,7 @@ mod tensor;
 pub mod weights;
 mod windows;
 
+pub use device::Device;
 pub use error::{NetworkError, Result};
 pub use exchange::Party;
 pub use factor::{Factor, FactorShape, Order};

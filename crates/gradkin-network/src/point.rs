@@ -76,7 +76,7 @@ impl Network {
             let operands: Vec<Option<&Tensor>> =
                 node.inputs.iter().map(|i| i.and_then(|i| shared[i].as_ref())).collect();
             let Forward { outputs, .. } =
-                node.operator.forward(&operands).map_err(|e| self.node_error(node, e))?;
+                self.forward_of(node, &operands).map_err(|e| self.node_error(node, e))?;
             for (id, tensor) in node.outputs.iter().zip(outputs) {
                 if let Some(id) = id {
                     shared[*id] = Some(tensor);
@@ -129,7 +129,7 @@ impl Point {
                 values.len()
             )));
         }
-        let tensor = Tensor::from_slice(values, count, &candle_core::Device::Cpu)?;
+        let tensor = Tensor::from_slice(values, count, network.device())?;
         let tensor = tensor.reshape(lead_shape(1, &value.shape))?.to_dtype(value.dtype)?;
         self.shared[id] = Some(tensor);
         Ok(self)

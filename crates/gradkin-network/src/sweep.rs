@@ -9,8 +9,9 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 
+use crate::device::{borrowed, fetched, sent};
 use crate::error::{NetworkError, OperatorError, Result};
 use crate::exchange::Party;
 use crate::factor::{Factor, FactorShape};
@@ -63,6 +64,13 @@ pub struct Imaged {
 pub struct Collected {
     /// By component.
     pub factors: BTreeMap<usize, Factor>,
+}
+
+impl Imaged {
+    fn to_device(&self, device: &Device) -> Result<Self> {
+        let (image, cotangent) = (self.image.to_device(device)?, self.cotangent.to_device(device)?);
+        Ok(Self { image, cotangent })
+    }
 }
 
 impl Sink for Collected {
@@ -264,6 +272,9 @@ impl<'a> Sweep<'a> {
         batch: usize,
         party: &Party,
     ) -> Result<Pass> {
+        if !self.network.device.is_cpu() {
+            return Err(NetworkError::Usage("networks are trained on the processor only".into()));
+        }
         let mode = Mode { point: Some(point), party: Some(party) };
         self.network.run(inputs, batch, &self.needed, mode)
     }
@@ -359,7 +370,7 @@ impl<'a> Sweep<'a> {
     pub fn identity(&self, batch: usize) -> Result<Tensor> {
         let shape = self.output_shape();
         let count: usize = shape.iter().product();
-        let eye = Tensor::eye(count, self.network.dtype(), &candle_core::Device::Cpu)?;
+        let eye = Tensor::eye(count, self.network.dtype(), self.network.device())?;
         let mut full = vec![batch, count];
         full.extend(shape);
         let eye = eye.reshape(lead_shape(count, shape))?.unsqueeze(0)?;
@@ -413,6 +424,16 @@ impl<'a> Sweep<'a> {
                 node.inputs.iter().map(|i| i.and_then(|i| pass.values[i].as_ref())).collect();
             let outputs: Vec<Tensor> =
                 node.outputs.iter().map_while(|o| o.and_then(|o| pass.values[o].clone())).collect();
+            let away = network.is_away(node);
+            let (inputs, outputs, back) = match away {
+                true => {
+                    (fetched(&inputs)?, sent(outputs, &Device::Cpu)?, fetched(&borrowed(&back))?)
+                }
+                false => {
+                    (inputs.into_iter().map(Option::<&Tensor>::cloned).collect(), outputs, back)
+                }
+            };
+            let inputs = borrowed(&inputs);
             let saved = self.saved(pass, id, &inputs)?;
             let (factored, wanted) = self.wishes(id);
             let reverse = Reverse {
@@ -429,7 +450,10 @@ impl<'a> Sweep<'a> {
             for operand in factored {
                 let Some(leaf) = self.leaf_use(id, operand) else { continue };
                 if pending.takes_imaged(leaf) {
-                    let imaged = node.operator.imaged(operand, &reverse).map_err(wrap)?;
+                    let mut imaged = node.operator.imaged(operand, &reverse).map_err(wrap)?;
+                    if away {
+                        imaged = imaged.to_device(&network.device)?;
+                    }
                     pending.deliver_imaged(leaf, imaged)?;
                     continue;
                 }
@@ -438,7 +462,11 @@ impl<'a> Sweep<'a> {
                 } else {
                     node.operator.factor(operand, &reverse)
                 };
-                pending.deliver(leaf, factor.map_err(wrap)?)?;
+                let mut factor = factor.map_err(wrap)?;
+                if away {
+                    factor = factor.to_device(&network.device)?;
+                }
+                pending.deliver(leaf, factor)?;
             }
             if !wanted.contains(&true) {
                 continue;
@@ -457,6 +485,7 @@ impl<'a> Sweep<'a> {
                 if !wanted[operand] {
                     continue;
                 }
+                let result = if away { result.to_device(&network.device)? } else { result };
                 match self.leaf_use(id, operand) {
                     Some(leaf) => pending.deliver(leaf, dense(&result, batch, width)?)?,
                     None => add(&mut cotangents[value], result)?,
@@ -702,7 +731,7 @@ impl<'s, 'a> Pending<'s, 'a> {
         let len = self.sweep.network.parameters[parameter].len();
         let dtype = self.sweep.network.dtype();
         let shape = (self.batch * self.width, len);
-        let mut total = Tensor::zeros(shape, dtype, &candle_core::Device::Cpu)?;
+        let mut total = Tensor::zeros(shape, dtype, self.sweep.network.device())?;
         for (value, factor) in parts {
             let gradient = factor.to_dense()?;
             let gradient = gradient.reshape((self.batch * self.width, gradient.dims()[2]))?;
@@ -741,7 +770,7 @@ impl<'s, 'a> Pending<'s, 'a> {
         let FactorShape::Outer { cotangent, .. } = shape else {
             return Err(NetworkError::Usage("windows over what is no convolution".into()));
         };
-        let (dtype, device) = (self.sweep.network.dtype(), &candle_core::Device::Cpu);
+        let (dtype, device) = (self.sweep.network.dtype(), self.sweep.network.device());
         let size = windows.numbers() / windows.channels().max(1);
         let image = Tensor::zeros((self.batch, windows.channels(), size), dtype, device)?;
         let shape = (self.batch, self.width, cotangent, windows.positions());
@@ -751,7 +780,7 @@ impl<'s, 'a> Pending<'s, 'a> {
     fn zeros(&self, shape: FactorShape) -> Result<Factor> {
         let (b, d) = (self.batch, self.width);
         let zeros = |shape: Vec<usize>| {
-            Tensor::zeros(shape, self.sweep.network.dtype(), &candle_core::Device::Cpu)
+            Tensor::zeros(shape, self.sweep.network.dtype(), self.sweep.network.device())
         };
         Ok(match shape {
             FactorShape::Dense { len } => Factor::Dense(zeros(vec![b, d, len])?),
@@ -761,7 +790,7 @@ impl<'s, 'a> Pending<'s, 'a> {
                 order,
             },
             FactorShape::Rows { positions, rows, width } => Factor::Rows {
-                index: Tensor::zeros((b, positions), DType::I64, &candle_core::Device::Cpu)?,
+                index: Tensor::zeros((b, positions), DType::I64, self.sweep.network.device())?,
                 cotangent: zeros(vec![b, d, positions, width])?,
                 rows,
             },

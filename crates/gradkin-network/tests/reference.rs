@@ -46,7 +46,7 @@ fn errors(folder: &Path, precision: Precision) -> Result<(f64, f64), Failure> {
     let model = Model::open(folder.join("model.onnx"))?;
     let (shape, data) = read(&folder.join("input.npy"))?;
     let input_shapes = [(model.inputs()[0].name.clone(), shape[1..].to_vec())].into();
-    let network = Network::new(&model, &Options { precision, input_shapes })?;
+    let network = Network::new(&model, &Options { precision, input_shapes, ..Options::default() })?;
     let meta: serde_json::Value =
         serde_json::from_slice(&std::fs::read(folder.join("meta.json"))?)?;
     let counted: usize = network.parameters().iter().map(|p| p.len()).sum();

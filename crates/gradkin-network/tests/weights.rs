@@ -20,7 +20,8 @@ use support::{File, folders, inputs, save, shared, stored, with_a_copy};
 fn outputs(model: &Model, folder: &Path, precision: Precision) -> Vec<f64> {
     let (shape, input) = inputs(folder);
     let input_shapes = HashMap::from([(model.inputs()[0].name.clone(), shape[1..].to_vec())]);
-    let network = Network::new(model, &Options { precision, input_shapes }).unwrap();
+    let network =
+        Network::new(model, &Options { precision, input_shapes, ..Options::default() }).unwrap();
     let input = if network.inputs()[0].integer {
         InputData::I64(input.iter().map(|v| *v as i64).collect())
     } else {

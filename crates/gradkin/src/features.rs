@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use gradkin_network::candle_core::{DType, Tensor};
+use gradkin_network::candle_core::{DType, Device, Tensor};
 use gradkin_network::{Factor, FactorShape, Imaged, NetworkError, Sink, Sweep, Windows};
 use rayon::prelude::*;
 
@@ -471,7 +471,7 @@ fn split<'t, T>(
 /// mapped Jacobian at once.
 fn mapped_seeds(seeds: &Tensor, maps: &[Map]) -> Result<Tensor> {
     let d = seeds.dims()[1];
-    let mut values: Vec<f64> = numbers(&seeds.to_dtype(DType::F64)?)?;
+    let mut values: Vec<f64> = numbers(&seeds.to_device(&Device::Cpu)?.to_dtype(DType::F64)?)?;
     let each = values.len() / maps.len().max(1);
     for (own, map) in values.chunks_exact_mut(each.max(1)).zip(maps) {
         if let Some((_, Some(map))) = map {
@@ -480,7 +480,8 @@ fn mapped_seeds(seeds: &Tensor, maps: &[Map]) -> Result<Tensor> {
         }
     }
     let shape = seeds.dims().to_vec();
-    Ok(Tensor::from_vec(values, shape, seeds.device())?.to_dtype(seeds.dtype())?)
+    let mapped = Tensor::from_vec(values, shape, &Device::Cpu)?.to_dtype(seeds.dtype())?;
+    Ok(mapped.to_device(seeds.device())?)
 }
 
 /// Gradients whose entries stay below this are surely finite, in either precision.

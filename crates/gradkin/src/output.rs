@@ -6,7 +6,7 @@
 //! cotangents A·L; nothing else in the program knows about the choice.
 
 use faer::Side;
-use gradkin_network::candle_core::{Device, Tensor};
+use gradkin_network::candle_core::{DType, Device, Tensor};
 use gradkin_network::{Pass, Sweep};
 
 use crate::error::{Error, Result};
@@ -189,8 +189,12 @@ impl Output {
         let dtype = output.dtype();
         let width = self.width();
         let mut seeds = vec![0.0f64; batch * width * self.elements];
-        let values: Vec<f64> =
-            output.flatten_all()?.to_dtype(gradkin_network::candle_core::DType::F64)?.to_vec1()?;
+        let values: Vec<f64> = if self.seeds_depend_on_output() {
+            // Not every device has double precision.
+            output.to_device(&Device::Cpu)?.flatten_all()?.to_dtype(DType::F64)?.to_vec1()?
+        } else {
+            vec![0.0; batch * self.elements]
+        };
         for b in 0..batch {
             let own = &values[b * self.elements..(b + 1) * self.elements];
             let z: Vec<f64> =
@@ -204,7 +208,8 @@ impl Output {
         }
         let mut shape = vec![batch, width];
         shape.extend(&self.shape);
-        Ok(Tensor::from_vec(seeds, shape, &Device::Cpu)?.to_dtype(dtype)?)
+        let seeds = Tensor::from_vec(seeds, shape, &Device::Cpu)?.to_dtype(dtype)?;
+        Ok(seeds.to_device(output.device())?)
     }
 
     /// Whether the cotangents depend on the output's value.
@@ -242,8 +247,7 @@ impl Output {
         let picked = Tensor::from_vec(picked, (count, self.elements), &Device::Cpu)?;
         let picked = picked.to_dtype(output.dtype())?;
         let z = output.reshape((batch, self.elements))?.matmul(&picked.t()?)?;
-        let values: Vec<f64> =
-            z.flatten_all()?.to_dtype(gradkin_network::candle_core::DType::F64)?.to_vec1()?;
+        let values: Vec<f64> = z.flatten_all()?.to_dtype(DType::F64)?.to_vec1()?;
         let mut wanted = Vec::with_capacity(batch * count);
         for (b, z) in values.chunks_exact(count).enumerate() {
             wanted.extend(match &self.select {

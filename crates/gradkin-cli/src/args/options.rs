@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, ValueEnum};
+use gradkin::network::Device;
 use gradkin::{Positions, Select};
 
 use crate::grammar::{self, NamedShape};
@@ -72,6 +73,9 @@ pub(crate) struct SimilarityArgs {
     /// The precision of the computation
     #[arg(long, value_enum, default_value_t)]
     pub(crate) dtype: Dtype,
+    /// Where the network runs: cpu, cuda, cuda:N or metal, as far as this program was built for it
+    #[arg(long, value_name = "DEVICE", default_value = "cpu", hide_default_value = true)]
+    pub(crate) device: Device,
 }
 
 /// How gradients are compared.

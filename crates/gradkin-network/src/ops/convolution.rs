@@ -379,7 +379,8 @@ impl Operator for Convolution {
     }
 
     fn gradient(&self, operand: usize, sweep: &Reverse) -> OpResult<Factor> {
-        if !self.is_imaged() || sweep.input(0)?.dims()[0] != sweep.batch {
+        let x = sweep.input(0)?;
+        if !self.is_imaged() || x.dims()[0] != sweep.batch || !WeightGradient::takes(x) {
             return Ok(self.factor(operand, sweep)?.written()?);
         }
         let Imaged { image, cotangent } = self.imaged(operand, sweep)?;

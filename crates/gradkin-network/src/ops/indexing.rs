@@ -26,10 +26,10 @@ impl Cut {
         self.step == 1
     }
 
-    fn index(&self) -> OpResult<Tensor> {
+    fn index(&self, device: &Device) -> OpResult<Tensor> {
         let at: Vec<i64> =
             (0..self.count as i64).map(|i| self.start as i64 + i * self.step).collect();
-        Ok(Tensor::from_slice(&at, at.len(), &Device::Cpu)?)
+        Ok(Tensor::from_slice(&at, at.len(), device)?)
     }
 
     fn take(&self, x: &Tensor) -> OpResult<Tensor> {
@@ -39,7 +39,7 @@ impl Cut {
         Ok(if self.is_run() {
             x.narrow(self.axis, self.start, self.count)?.contiguous()?
         } else {
-            x.contiguous()?.index_select(&self.index()?, self.axis)?
+            x.contiguous()?.index_select(&self.index(x.device())?, self.axis)?
         })
     }
 
@@ -51,8 +51,9 @@ impl Cut {
         }
         let mut shape = cotangent.dims().to_vec();
         shape[self.axis] = self.size;
-        let zeros = Tensor::zeros(shape, cotangent.dtype(), &Device::Cpu)?;
-        Ok(zeros.index_add(&self.index()?, &cotangent.contiguous()?, self.axis)?)
+        let device = cotangent.device();
+        let zeros = Tensor::zeros(shape, cotangent.dtype(), device)?;
+        Ok(zeros.index_add(&self.index(device)?, &cotangent.contiguous()?, self.axis)?)
     }
 }
 
@@ -195,7 +196,7 @@ fn wrapped(index: &Tensor, size: usize) -> OpResult<Tensor> {
         }
         *value = at;
     }
-    Ok(Tensor::from_vec(values, index.shape(), &Device::Cpu)?)
+    Ok(Tensor::from_vec(values, index.shape(), index.device())?)
 }
 
 impl Operator for Gather {
@@ -205,7 +206,7 @@ impl Operator for Gather {
         let y = if let Some(index) = &self.fixed {
             let view =
                 data.contiguous()?.reshape((data.dims()[0] * self.outer, self.size, self.inner))?;
-            view.index_select(index, 1)?
+            view.index_select(&index.to_device(data.device())?, 1)?
         } else if data.dims()[0] == 1 && self.outer == 1 {
             let index = self.varying(index)?.flatten_all()?;
             data.reshape((self.size, self.inner))?.contiguous()?.index_select(&index, 0)?
@@ -228,7 +229,7 @@ impl Operator for Gather {
         let rows = sweep.batch * sweep.width;
         let cotangent = sweep.cotangent()?.reshape((rows * self.outer, self.count, self.inner))?;
         let back = match &self.fixed {
-            Some(index) => add_rows(&cotangent, index, self.size)?,
+            Some(index) => add_rows(&cotangent, &index.to_device(cotangent.device())?, self.size)?,
             None => {
                 let index = self.varying(sweep.input(1)?)?;
                 let (b, d, o) = (sweep.batch, sweep.width, self.outer);
@@ -343,9 +344,9 @@ impl Pad {
             .collect()
     }
 
-    fn index(sources: &[Option<usize>]) -> OpResult<Tensor> {
+    fn index(sources: &[Option<usize>], device: &Device) -> OpResult<Tensor> {
         let at: Vec<i64> = sources.iter().map(|s| s.unwrap_or(0) as i64).collect();
-        Ok(Tensor::from_slice(&at, at.len(), &Device::Cpu)?)
+        Ok(Tensor::from_slice(&at, at.len(), device)?)
     }
 
     /// Negative pads of a constant border are cuts, positive ones zeros around.
@@ -380,7 +381,7 @@ impl Operator for Pad {
             return Ok(if filled { y.affine(1.0, value)? } else { y }.into());
         }
         for (axis, size, before, after) in &self.axes {
-            let index = Self::index(&self.sources(*size, *before, *after))?;
+            let index = Self::index(&self.sources(*size, *before, *after), y.device())?;
             y = y.contiguous()?.index_select(&index, *axis)?;
         }
         Ok(y.into())
@@ -392,10 +393,11 @@ impl Operator for Pad {
             back = if matches!(self.border, Border::Constant(_)) {
                 Self::constant(&back, *axis, -before, -after)?
             } else {
-                let index = Self::index(&self.sources(*size, *before, *after))?;
+                let device = back.device();
+                let index = Self::index(&self.sources(*size, *before, *after), device)?;
                 let mut shape = back.dims().to_vec();
                 shape[*axis] = *size;
-                let zeros = Tensor::zeros(shape, back.dtype(), &Device::Cpu)?;
+                let zeros = Tensor::zeros(shape, back.dtype(), device)?;
                 zeros.index_add(&index, &back.contiguous()?, *axis)?
             };
         }
@@ -415,7 +417,7 @@ impl Pad {
             y = Self::constant(&y, *axis, *before, *after)?;
             inside = Self::constant(&inside, *axis, *before, *after)?;
         }
-        let border = Tensor::full(value, y.shape(), &Device::Cpu)?.to_dtype(y.dtype())?;
+        let border = Tensor::full(value, y.shape(), y.device())?.to_dtype(y.dtype())?;
         Ok(inside.ne(0.0)?.where_cond(&y, &border)?.into())
     }
 }

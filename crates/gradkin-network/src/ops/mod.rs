@@ -410,6 +410,22 @@ fn takes_floats(operator: &str) -> bool {
             || FLOAT_OPERATORS.split(' ').any(|name| name == operator))
 }
 
+/// Operators all of whose rules are made of what the tensor library has for every device, one space between
+/// two. The others fetch their operands to the processor.
+const ON_DEVICES: &str = "Conv ConvTranspose Gemm MatMul BatchNormalization LayerNormalization \
+     RMSNormalization SimplifiedLayerNormalization InstanceNormalization GroupNormalization MaxPool \
+     AveragePool GlobalAveragePool GlobalMaxPool ReduceMean ReduceSum ReduceMax ReduceMin \
+     ReduceSumSquare ReduceL1 ReduceL2 ReduceLogSumExp Relu LeakyRelu PRelu Elu Selu Celu Sigmoid \
+     HardSigmoid HardSwish Swish Mish Softplus Softsign Tanh Gelu Softmax LogSoftmax Neg Abs Sqrt Exp Log \
+     Reciprocal Erf Sin Cos Add Sub Mul Div Pow Equal Greater GreaterOrEqual Less LessOrEqual Sum Mean \
+     Min Max Clip Where Not And Or Identity Dropout Reshape Flatten Squeeze Unsqueeze Transpose Expand \
+     Concat Split Slice Gather Pad Cast";
+
+/// Whether nodes of an operator run where the network does.
+pub(crate) fn runs_on_devices(operator: &str) -> bool {
+    ON_DEVICES.split(' ').any(|name| name == operator)
+}
+
 /// Build the operator of a node.
 pub(crate) fn build(setup: &Setup) -> OpResult<Box<dyn Operator>> {
     let first = setup.operands.first().and_then(Option::as_ref);

@@ -453,7 +453,10 @@ impl Operator for Split {
             shape[self.axis] = *size;
             parts.push(match sweep.cotangent_of(k)? {
                 Some(cotangent) => cotangent.clone(),
-                None => Tensor::zeros(shape, sweep.input(0)?.dtype(), &Device::Cpu)?,
+                None => {
+                    let like = sweep.input(0)?;
+                    Tensor::zeros(shape, like.dtype(), like.device())?
+                }
             });
         }
         Ok(vec![Some(Tensor::cat(&parts, self.axis)?), None])

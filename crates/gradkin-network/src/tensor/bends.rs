@@ -3,6 +3,7 @@
 
 use candle_core::{DType, Device, Result, Tensor, WithDType};
 
+use super::portable;
 use super::rows::{
     Cut, Meeting, Meets, Pass, Row, SHORT, by_float, over, per_channel, total, with,
 };
@@ -12,7 +13,12 @@ use super::rows::{
 pub(crate) fn cut(x: &Tensor, slopes: &Tensor) -> Option<Cut> {
     let (shape, own) = (&x.dims()[1..], &slopes.dims()[1..]);
     let floats = matches!(x.dtype(), DType::F32 | DType::F64) && x.dtype() == slopes.dtype();
-    if !floats || x.track_op() || slopes.track_op() || slopes.dims()[0] != 1 {
+    if !floats
+        || !portable::is_ours(x)
+        || x.track_op()
+        || slopes.track_op()
+        || slopes.dims()[0] != 1
+    {
         return None;
     }
     let count: usize = shape.iter().product();
@@ -178,7 +184,7 @@ impl<T: WithDType> Pass<T> for Turning<'_, T> {
 /// Sums that a processor takes side by side.
 const LANES: usize = 16;
 
-#[cfg(test)]
+#[cfg(all(test, not(feature = "portable")))]
 mod tests {
     use super::super::rows::trial::{random, same};
     use super::*;

@@ -3,6 +3,7 @@
 
 use candle_core::{DType, Device, Result, Tensor, WithDType};
 
+use super::portable;
 use super::rows::{
     Cut, Meeting, Meets, Pass, Row, SHORT, by_float, over, per_channel, total, with,
 };
@@ -10,7 +11,8 @@ use super::rows::{
 /// Whether these passes take such a tensor with these numbers per channel, which all examples share.
 pub(crate) fn takes(x: &Tensor, per_channel: &[&Tensor]) -> bool {
     let dims = x.dims();
-    dims.len() > 3
+    portable::is_ours(x)
+        && dims.len() > 3
         && dims[3..].iter().product::<usize>() >= SHORT
         && matches!(x.dtype(), DType::F32 | DType::F64)
         && per_channel.iter().all(|own| own.elem_count() == dims[2] && !own.track_op())
@@ -245,7 +247,7 @@ fn by_row<T: WithDType>(values: Vec<T>, like: &Tensor) -> Result<Tensor> {
     Tensor::from_vec(values, &like.dims()[..3], &Device::Cpu)
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(feature = "portable")))]
 mod tests {
     use super::super::rows::trial::{random, same};
     use super::*;

@@ -6,12 +6,12 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp2, DType, Device, Layout, Result, Shape, Tensor, WithDType};
 use faer::{Accum, MatMut, MatRef};
 
-use super::multiply;
 use super::product::{behind, in_their_float, matrix, strided, sum_of_products};
 use super::rows::with;
 use super::scratch::{Room, Scratch};
 use super::unfold::{Folding, Unfold, Unfolding};
 use super::window::Window;
+use super::{multiply, portable};
 
 /// w `[r, C·K]` times the unfolded columns of each of x `[M, C, size]`: `[M, r, O]`.
 #[derive(Debug, Clone)]
@@ -24,12 +24,18 @@ pub(crate) struct FoldedProduct(pub(crate) Window);
 
 impl UnfoldedProduct {
     pub(crate) fn apply(&self, w: &Tensor, x: &Tensor) -> Result<Tensor> {
+        if !portable::is_ours(x) {
+            return portable::shared_product(w, &portable::unfold(x, &self.0)?);
+        }
         strided(w)?.apply_op2(&x.contiguous()?, self.clone())
     }
 }
 
 impl FoldedProduct {
     pub(crate) fn apply(&self, w: &Tensor, y: &Tensor) -> Result<Tensor> {
+        if !portable::is_ours(y) {
+            return portable::fold(&portable::shared_product(w, y)?, &self.0);
+        }
         strided(w)?.apply_op2(&y.contiguous()?, self.clone())
     }
 }
@@ -178,6 +184,10 @@ pub(crate) struct SummedGradient(pub(crate) Window);
 
 impl SummedGradient {
     pub(crate) fn apply(&self, x: &Tensor, delta: &Tensor) -> Result<Tensor> {
+        if !portable::is_ours(x) {
+            let columns = portable::unfold(x, &self.0)?;
+            return portable::product(delta, &columns.t()?)?.sum(0);
+        }
         x.contiguous()?.apply_op2_no_bwd(&delta.contiguous()?, self)
     }
 }

@@ -3,6 +3,7 @@
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor, WithDType};
 
+use super::portable;
 use super::window::Window;
 
 /// For each window of `[M, C, *spatial]` the flat position of its largest element: `[M, C, O]`, u32.
@@ -11,7 +12,15 @@ use super::window::Window;
 pub(crate) fn max_windows(x: &Tensor, window: &Window) -> Result<Tensor> {
     let (images, channels) = (x.dims()[0], x.dims()[1]);
     let flat = x.contiguous()?.reshape((images, channels, window.in_count()))?;
-    flat.apply_op1_no_bwd(&MaxWindows(window.clone()))
+    if !portable::is_ours(x) && portable::counts_positions(x, window) {
+        return portable::max_windows(&flat, window);
+    }
+    in_memory(&flat, window)
+}
+
+/// The same of `[M, C, size]`, in the processor's memory.
+pub(super) fn in_memory(x: &Tensor, window: &Window) -> Result<Tensor> {
+    x.apply_op1_no_bwd(&MaxWindows(window.clone()))
 }
 
 struct MaxWindows(Window);

@@ -11,6 +11,7 @@ mod convolve;
 mod index;
 mod limit;
 mod multiply;
+mod portable;
 mod product;
 pub(crate) mod rows;
 mod scratch;

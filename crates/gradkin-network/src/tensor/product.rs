@@ -7,7 +7,7 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, WithDType};
 use faer::{Accum, MatMut, MatRef};
 
-use super::multiply;
+use super::{multiply, portable};
 
 /// `a · b` over the last two axes, on the calling thread; the axes before them must be equal.
 ///
@@ -23,6 +23,9 @@ use super::multiply;
 /// # Ok(()) }
 /// ```
 pub fn product(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    if !portable::is_ours(a) {
+        return portable::product(a, b);
+    }
     strided(a)?.apply_op2(&strided(b)?, Product)
 }
 
@@ -104,6 +107,9 @@ impl CustomOp2 for Product {
 /// The same as a product with `w` repeated L times, but for its derivative by `w`, which is added up
 /// on the spot instead of being written out for every x.
 pub(crate) fn shared_product(w: &Tensor, x: &Tensor) -> Result<Tensor> {
+    if !portable::is_ours(x) {
+        return portable::shared_product(w, x);
+    }
     strided(w)?.apply_op2(&strided(x)?, SharedProduct)
 }
 
@@ -147,6 +153,9 @@ impl CustomOp2 for SharedProduct {
 
 /// Σ_b a_bᵀ · b_b for every group: `[B, G, T, p]` and `[B, G, T, q]` give `[G, p, q]`.
 pub(crate) fn sum_of_products(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    if !portable::is_ours(a) {
+        return portable::sum_of_products(a, b);
+    }
     strided(a)?.apply_op2_no_bwd(&strided(b)?, &SumOfProducts)
 }
 

@@ -6,6 +6,7 @@
 
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, WithDType};
 
+use super::portable;
 use super::window::Window;
 
 /// `[M, C, *spatial]` → `[M, C·K, O]`.
@@ -21,13 +22,20 @@ impl Unfold {
         let dims = x.dims();
         let (images, channels) = (dims[0], dims[1]);
         let flat = (images, channels, self.0.in_count());
-        x.contiguous()?.reshape(flat)?.apply_op1(self.clone())
+        let flat = x.contiguous()?.reshape(flat)?;
+        if !portable::is_ours(x) {
+            return portable::unfold(&flat, &self.0);
+        }
+        flat.apply_op1(self.clone())
     }
 }
 
 impl Fold {
     pub(crate) fn apply(&self, columns: &Tensor) -> Result<Tensor> {
-        let folded = columns.contiguous()?.apply_op1(self.clone())?;
+        let folded = match portable::is_ours(columns) {
+            true => columns.contiguous()?.apply_op1(self.clone())?,
+            false => portable::fold(columns, &self.0)?,
+        };
         let (images, channels, _) = folded.dims3()?;
         let mut shape = vec![images, channels];
         shape.extend(self.0.in_shape());

@@ -12,11 +12,11 @@ use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, WithDTyp
 use faer::{Accum, MatMut, MatRef};
 use pulp::Simd;
 
-use super::multiply;
 use super::product::{behind, in_their_float};
 use super::scratch::{Room as Memory, Scratch};
 use super::unfold::{Unfolding, position_in_plane};
 use super::window::Window;
+use super::{multiply, portable};
 
 /// x `[M, C, size]` and δ `[M, d, r, O]`: `[M, d, r·C·K]`.
 #[derive(Debug)]
@@ -62,6 +62,11 @@ impl<T: Lanes> Kept<T> {
 impl WeightGradient {
     pub(crate) fn new(window: Window) -> Self {
         Self { window, kept: Default::default() }
+    }
+
+    /// Whether it takes such an image.
+    pub(crate) fn takes(x: &Tensor) -> bool {
+        portable::is_ours(x)
     }
 
     pub(crate) fn apply(&self, x: &Tensor, delta: &Tensor) -> Result<Tensor> {

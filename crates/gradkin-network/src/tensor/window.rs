@@ -8,7 +8,7 @@ use crate::onnx::Attributes;
 use super::{checked_count, countable};
 
 /// One spatial axis of a window.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Axis {
     /// Size of what the window slides over.
     pub(crate) size: usize,

@@ -4,8 +4,8 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, WithDType};
 use pulp::{Arch, Simd, WithSimd};
 
-use super::Window;
 use super::unfold::{Run, add_apart, by_float, runs, slice};
+use super::{Window, portable};
 
 /// The sum of every window, axis by axis where that is not more: a kernel of 9 × 9 costs 18 additions so and
 /// not 81.
@@ -32,7 +32,7 @@ impl WindowSum {
         let count = planes.dims()[0];
         let mut sum = planes.contiguous()?.reshape((count, ()))?;
         for window in &self.stages {
-            sum = sum.apply_op1(Stage { window: window.clone(), back: false })?;
+            sum = Stage { window: window.clone(), back: false }.apply(&sum)?;
         }
         sum.unsqueeze(1)
     }
@@ -43,7 +43,7 @@ impl WindowSum {
         let mut spread = sums.contiguous()?.reshape((count, ()))?;
         let Some(first) = self.stages.first() else { return Ok(sums.clone()) };
         for window in self.stages.iter().rev() {
-            spread = spread.apply_op1(Stage { window: window.clone(), back: true })?;
+            spread = Stage { window: window.clone(), back: true }.apply(&spread)?;
         }
         let mut shape = vec![count, 1];
         shape.extend(first.in_shape());
@@ -75,11 +75,24 @@ impl CustomOp1 for Stage {
 
     fn bwd(&self, _arg: &Tensor, _res: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
         let turned = Self { window: self.window.clone(), back: !self.back };
-        Ok(Some(grad.contiguous()?.apply_op1(turned)?))
+        Ok(Some(turned.apply(grad)?))
     }
 }
 
 impl Stage {
+    fn apply(self, x: &Tensor) -> Result<Tensor> {
+        let (planes, given) = x.dims2()?;
+        if portable::is_ours(x) {
+            return x.contiguous()?.apply_op1(self);
+        }
+        if !self.back {
+            return portable::unfold(&x.unsqueeze(1)?, &self.window)?.sum(1);
+        }
+        let shape = (planes, self.window.kernel_count(), given);
+        let columns = x.unsqueeze(1)?.broadcast_as(shape)?;
+        portable::fold(&columns, &self.window)?.squeeze(1)
+    }
+
     fn run<T: WithDType>(&self, data: &[T], count: usize) -> Vec<T> {
         let mut result = vec![T::zero(); count];
         let stride = self.window.axes.last().map_or(1, |axis| axis.stride);

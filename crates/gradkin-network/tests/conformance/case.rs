@@ -1,7 +1,7 @@
 //! One node test: its model, its inputs and the outputs they must give.
 
 use std::cell::RefCell;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
@@ -149,7 +149,7 @@ impl Case {
         let bytes = model.write_buf().map_err(|e| e.to_string())?;
         let model = Model::from_bytes(&bytes, "case").map_err(|e| e.to_string())?;
         let precision = if double { Precision::F64 } else { Precision::F32 };
-        let options = Options { precision, input_shapes: HashMap::new() };
+        let options = Options { precision, ..Options::default() };
         Network::new(&model, &options).map_err(|e| e.to_string())
     }
 }

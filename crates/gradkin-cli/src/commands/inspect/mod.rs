@@ -58,6 +58,7 @@ fn networks(models: &[Model], args: &InspectArgs) -> Outcome<Vec<Network>> {
     };
     let options = Options {
         precision: precision(&args.similarity),
+        device: args.similarity.device,
         input_shapes: models[0].inputs().iter().filter_map(shape).collect(),
     };
     models.iter().map(|model| Ok(Network::new(model, &options)?)).collect()

@@ -55,7 +55,8 @@ impl Plan {
             Dtype::F32 => Precision::F32,
             Dtype::F64 => Precision::F64,
         };
-        let options = Options { precision, input_shapes: names.zip(shapes).collect() };
+        let input_shapes = names.zip(shapes).collect();
+        let options = Options { precision, input_shapes, ..Options::default() };
         let loss = args.goal.loss;
         let memory = memory::budget(common.memory);
         Ok(Self { options, data, held, loss, preprocessing, memory })
