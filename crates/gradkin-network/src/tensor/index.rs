@@ -1,7 +1,7 @@
 //! Operations that follow indices: maxima of windows, and rows added at given places.
 
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor, WithDType};
+use candle_core::{CpuStorage, CustomOp1, DType, Device, Layout, Result, Shape, Tensor, WithDType};
 
 use super::portable;
 use super::window::Window;
@@ -12,10 +12,14 @@ use super::window::Window;
 pub(crate) fn max_windows(x: &Tensor, window: &Window) -> Result<Tensor> {
     let (images, channels) = (x.dims()[0], x.dims()[1]);
     let flat = x.contiguous()?.reshape((images, channels, window.in_count()))?;
-    if !portable::is_ours(x) && portable::counts_positions(x, window) {
+    if portable::is_ours(x) {
+        return in_memory(&flat, window);
+    }
+    if portable::counts_positions(x, window) {
         return portable::max_windows(&flat, window);
     }
-    in_memory(&flat, window)
+    // Whole numbers, which no network that is trained pools.
+    in_memory(&flat.to_device(&Device::Cpu)?, window)?.to_device(x.device())
 }
 
 /// The same of `[M, C, size]`, in the processor's memory.
