@@ -20,21 +20,28 @@ step "formatting"
 cargo fmt --all --check
 step "lints"
 cargo clippy --workspace --all-targets --locked -- -D warnings
+mkdir -p target
+step "graphics cards: types only"
+.ci/check-cuda 2>&1 | tee target/cuda.log
 step "documentation"
 RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 step "tests"
-mkdir -p target
 status=0
 cargo test --workspace --locked --no-fail-fast -- --show-output 2>&1 | tee target/test.log | grep -vE '^\s*$' || status=$?
 
+# Once more what runs on graphics cards, by the operations that run there, on the processor.
+step "tests of what runs on graphics cards"
+cargo test -p gradkin-network --features portable --locked --no-fail-fast -- --show-output 2>&1 |
+    tee target/portable.log | grep -vE '^\s*$' || status=$?
+
 step "summary"
 grep -hE '^conformance:' target/test.log || true
-if grep -q 'LEFT OUT' target/test.log; then
+if grep -q 'LEFT OUT' target/*.log; then
     echo "!! LEFT OUT, for want of data that is not in the repository:"
-    grep -hoE 'LEFT OUT.*' target/test.log | sort -u | sed 's/^/!!   /'
+    grep -hoE 'LEFT OUT.*' target/*.log | sort -u | sed 's/^/!!   /'
 else
     echo "nothing was left out"
 fi
 awk '/^test result:/ { passed += $4; failed += $6; ignored += $8 }
-     END { printf "%d passed, %d failed, %d skipped\n", passed, failed, ignored }' target/test.log
+     END { printf "%d passed, %d failed, %d skipped\n", passed, failed, ignored }' target/test.log target/portable.log
 exit "$status"
