@@ -37,7 +37,7 @@ cargo test -p gradkin-network --features portable --locked --no-fail-fast -- --s
 step "summary"
 grep -hE '^conformance:' target/test.log || true
 if grep -q 'LEFT OUT' target/*.log; then
-    echo "!! LEFT OUT, for want of data that is not in the repository:"
+    echo "!! LEFT OUT, for want of what is not in the repository:"
     grep -hoE 'LEFT OUT.*' target/*.log | sort -u | sed 's/^/!!   /'
 else
     echo "nothing was left out"
