@@ -121,6 +121,9 @@ fn choices_that_make_no_sense() {
     refused(&folder, "m.onnx x.npy --std 0", &["--std"]);
     refused(&folder, "m.onnx x.npy --drop a", &["--drop"]);
     refused(&folder, "m.onnx x.npy --memory 1", &["memory", "hint: "]);
+    // Neither is in a program that is built for tests.
+    refused(&folder, "m.onnx x.npy --device cuda", &["built without cuda", "--features cuda"]);
+    refused(&folder, "m.onnx x.npy --device metal", &["built without metal"]);
     folder.run("neighbors m.onnx x.npy --reduce none").refused(&["--reduce"]);
     folder.run("neighbors m.onnx x.npy -k 0").refused(&["-k 0"]);
     folder.run("neighbors m.onnx x.npy --show x.png").refused(&["no images"]);
