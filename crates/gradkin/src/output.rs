@@ -189,8 +189,7 @@ impl Output {
         let dtype = output.dtype();
         let width = self.width();
         let mut seeds = vec![0.0f64; batch * width * self.elements];
-        let values: Vec<f64> =
-            output.flatten_all()?.to_dtype(gradkin_network::candle_core::DType::F64)?.to_vec1()?;
+        let values: Vec<f64> = on_host(&output)?.to_vec1()?;
         for b in 0..batch {
             let own = &values[b * self.elements..(b + 1) * self.elements];
             let z: Vec<f64> =
@@ -204,7 +203,8 @@ impl Output {
         }
         let mut shape = vec![batch, width];
         shape.extend(&self.shape);
-        Ok(Tensor::from_vec(seeds, shape, &Device::Cpu)?.to_dtype(dtype)?)
+        let seeds = Tensor::from_vec(seeds, shape, &Device::Cpu)?.to_dtype(dtype)?;
+        Ok(seeds.to_device(output.device())?)
     }
 
     /// Whether the cotangents depend on the output's value.
@@ -360,6 +360,12 @@ impl Output {
             |i: usize, j: usize| -> f64 { (0..n).map(|k| u[(i, k)] * root(k) * u[(j, k)]).sum() };
         Ok((0..n).map(|i| (0..n).map(|j| entry(i, j)).collect()).collect())
     }
+}
+
+/// All numbers in double precision, which not every device has.
+fn on_host(tensor: &Tensor) -> Result<Tensor> {
+    let tensor = tensor.flatten_all()?.to_device(&Device::Cpu)?;
+    Ok(tensor.to_dtype(gradkin_network::candle_core::DType::F64)?)
 }
 
 /// Rows of L before outputs are chosen among: all elements, or channels at positions.
