@@ -39,7 +39,7 @@ pub struct Settings {
     /// Bytes that features and results may take together.
     pub memory: usize,
     /// How features are kept where pairs are taken. In 16 bits twice as many fit the memory; how much that
-    /// changes, [`Similarity::storage_error`] tells.
+    /// changes, [`Similarity::storage_error`] tells. On another device than the CPU they are kept in full.
     pub storage: Storage,
 }
 

@@ -121,7 +121,8 @@ fn combined(
             product.sum(3)?.sum(1)?
         }
     };
-    Ok(product.reshape((groups, ni * rows, nj * rows))?.sum(0)?)
+    let product = product.reshape((groups, ni * rows, nj * rows))?;
+    Ok(if groups == 1 { product.squeeze(0)? } else { product.sum(0)? })
 }
 
 /// Pieces side by side along an axis.
