@@ -5,7 +5,8 @@ use std::ops::Range;
 use super::MOST_NUMBERS;
 use super::held::{Frame, Held};
 use super::swept::Swept;
-use crate::error::Result;
+use crate::blocks::even_steps;
+use crate::error::{Error, Result};
 use crate::examples::Examples;
 use crate::features::{Recipe, Side};
 use crate::number::Number;
@@ -42,7 +43,7 @@ pub(super) fn in_progress(recipe: &Recipe, budget: usize, bytes: usize) -> usize
 }
 
 impl Features {
-    /// Sweep a range of examples, `micro` at a time.
+    /// Sweep a range of examples, `micro` at a time, while the next ones are read.
     pub(super) fn encode<T: Number>(
         recipe: &Recipe,
         examples: &dyn Examples,
@@ -55,15 +56,25 @@ impl Features {
         let rows = if recipe.reduction == Reduction::Trace { 1 } else { outputs };
         let frame = Frame { outputs, rows };
         let mut features = Self::default();
-        for first in range.clone().step_by(micro) {
-            let members = first..(first + micro).min(range.end);
-            let mut swept = Swept::new(recipe, examples, members.clone())?;
-            let maps = swept.maps(recipe, side)?;
-            swept.apply::<T>(&maps, outputs)?;
-            features.lay(recipe, &swept, frame, (range.len(), first - range.start))?;
-            features.ranks.extend(maps.iter().map(|map| map.as_ref().map_or(0, |(r, _)| *r)));
-            features.finite.extend(maps.iter().map(Option::is_some));
-            counter.add(members.len() as u64)?;
+        let read = |members: Range<usize>| examples.batch(members).map_err(Error::Examples);
+        let mut batches = even_steps(range.clone(), micro).peekable();
+        let mut ahead = batches.peek().cloned().map(read).transpose()?;
+        while let (Some(members), Some(inputs)) = (batches.next(), ahead.take()) {
+            let next = batches.peek().cloned();
+            let count = members.len();
+            let sweep = || -> Result<()> {
+                let mut swept = Swept::new(recipe, examples, inputs, members.clone())?;
+                let maps = swept.maps(recipe, side)?;
+                swept.apply::<T>(&maps, outputs)?;
+                features.lay(recipe, &swept, frame, (range.len(), members.start - range.start))?;
+                features.ranks.extend(maps.iter().map(|map| map.as_ref().map_or(0, |(r, _)| *r)));
+                features.finite.extend(maps.iter().map(Option::is_some));
+                Ok(())
+            };
+            let (swept, read) = rayon::join(sweep, || next.map(read).transpose());
+            swept?;
+            ahead = read?;
+            counter.add(count as u64)?;
         }
         Ok(features)
     }

@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use gradkin_network::candle_core::{DType, Device, Tensor};
-use gradkin_network::{Factor, NetworkError, Sink};
+use gradkin_network::{Factor, InputData, NetworkError, Sink};
 
 use super::add;
 use super::own::{self_kernel, wide};
@@ -47,14 +47,14 @@ pub(super) fn mismatch() -> Error {
 }
 
 impl Swept {
-    /// Sweep the examples of a range.
+    /// Sweep the examples of a range, given what enters the network.
     pub(super) fn new(
         recipe: &Recipe,
         examples: &dyn Examples,
+        inputs: Vec<InputData>,
         range: Range<usize>,
     ) -> Result<Self> {
         let count = range.len();
-        let inputs = examples.batch(range.clone()).map_err(Error::Examples)?;
         let mut factors = Vec::with_capacity(recipe.plan.len());
         for Part { sweep, output } in &recipe.parts {
             let pass = sweep.forward(inputs.clone(), count)?;
