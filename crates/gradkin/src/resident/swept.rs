@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use gradkin_network::candle_core::{DType, Device, Tensor};
 use gradkin_network::{Factor, InputData, NetworkError, Sink};
+use rayon::prelude::*;
 
 use super::add;
 use super::own::{self_kernel, wide};
@@ -98,7 +99,7 @@ impl Swept {
             sum = Some(add(sum, self_kernel(factor)?)?);
         }
         let kernels = sum.map(|sum| downloaded(&sum)).transpose()?.unwrap_or_default();
-        Ok(kernels.chunks_exact(d * d).map(|kernel| recipe.map(kernel, side)).collect())
+        Ok(kernels.par_chunks_exact(d * d).map(|kernel| recipe.map(kernel, side)).collect())
     }
 
     /// Whether no gradient can be infinite or NaN. Sums bound the largest entries, and unlike maxima they

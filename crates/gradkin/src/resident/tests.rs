@@ -190,6 +190,23 @@ fn reference_networks() {
     println!("{cases} cases");
 }
 
+/// Tiles of the device, and those that threads finish, are many in one block.
+#[test]
+fn blocks_of_many_tiles() {
+    let network = convolutional(SIZES, Ending::Plain);
+    let (rows, columns) = (images(80, 1), images(70, 2));
+    for (kind, reduction) in KINDS.iter().flat_map(|k| REDUCTIONS.iter().map(move |r| (*k, *r))) {
+        for columns in [None, Some(&columns)] {
+            let settings = settings(kind, reduction, None);
+            let case = Case { name: "", network: &network, rows: &rows, columns, settings };
+            let results = 80 * 80 * 8 * if reduction == Reduction::Matrix { 9 } else { 1 };
+            for memory in [1 << 19, 1 << 20, 1 << 22, 1 << 30] {
+                case.gap(results + memory);
+            }
+        }
+    }
+}
+
 /// What the least budget is for: blocks that are swept more than once.
 #[test]
 fn small_budgets_sweep_again() {
