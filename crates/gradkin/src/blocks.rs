@@ -6,15 +6,47 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use crate::deferred::{Deferred, Part};
+use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::features::{Arrays, Features, Recipe, Side};
-use crate::kernel::{Tile, readable};
-use crate::number::{Number, mirror};
+use crate::examples::Examples;
+use crate::features::{Arrays, Features, Recipe, Side, encode};
+use crate::finish::{Finish, Standing};
+use crate::kernel::readable;
+use crate::number::Number;
 use crate::plan::SQUARE;
 use crate::products::Products;
 use crate::progress::Counter;
-use crate::rotation::best_rotation;
-use crate::similarity::Reduction;
+
+/// The bytes that there are, and what takes them.
+pub(crate) struct Needs {
+    pub(crate) budget: usize,
+    /// An example's features.
+    pub(crate) each: usize,
+    /// Sweeps in progress.
+    pub(crate) sweeps: usize,
+    /// What else there is beside features while pairs are taken.
+    pub(crate) beside: usize,
+    /// Products and slices in the making.
+    pub(crate) spare: usize,
+}
+
+impl Needs {
+    /// Where features lie in the host's memory, in numbers of so many bytes.
+    pub(crate) fn of(recipe: &Recipe, budget: usize, bytes: usize) -> Self {
+        let spare = (budget / 5).clamp(1 << 20, 512 << 20);
+        // Slices and the products of squares, which come to what sweeps leave behind them.
+        let slices = if recipe.defers() { spare } else { 0 };
+        // Numbers in 16 bits are widened in pieces, and for the sweep that finds them.
+        let widened = if recipe.storage.half().is_some() { spare / 2 } else { 0 };
+        Self {
+            budget,
+            each: recipe.bytes(bytes).max(1),
+            sweeps: recipe.in_progress() * bytes,
+            beside: slices + widened,
+            spare,
+        }
+    }
+}
 
 /// How two sets are cut so that two blocks fit the budget.
 pub(crate) struct Blocks {
@@ -28,23 +60,10 @@ pub(crate) struct Blocks {
 }
 
 impl Blocks {
-    pub(crate) fn new(
-        recipe: &Recipe,
-        n: usize,
-        m: usize,
-        symmetric: bool,
-        budget: usize,
-        bytes: usize,
-    ) -> Result<Self> {
-        let each = recipe.bytes(bytes).max(1);
-        let spare = (budget / 5).clamp(1 << 20, 512 << 20);
-        // Slices and the products of squares, which come to what sweeps leave behind them.
-        let slices = if recipe.defers() { spare } else { 0 };
-        // Numbers in 16 bits are widened in pieces, and for the sweep that finds them.
-        let widened = if recipe.storage.half().is_some() { spare / 2 } else { 0 };
+    pub(crate) fn new(n: usize, m: usize, symmetric: bool, needs: Needs) -> Result<Self> {
+        let Needs { budget, each, sweeps, beside, spare } = needs;
         // A fifth at least is left for sweeps in progress, tiles and what the allocator holds back.
-        let sweeps = recipe.in_progress() * bytes;
-        let room_beside = |kept: usize| budget.saturating_sub(kept + slices + widened) / each;
+        let room_beside = |kept: usize| budget.saturating_sub(kept + beside) / each;
         // A slow run is better than none where two examples fit only if sweeps go beyond the budget.
         let least = room_beside(budget / 5).min(2);
         let room = room_beside(sweeps.clamp(budget / 5, budget / 3 * 2)).max(least);
@@ -91,14 +110,12 @@ fn steps(range: Range<usize>, step: usize) -> impl Iterator<Item = Range<usize>>
     range.step_by(step.max(1)).map(move |start| start..(start + step).min(end))
 }
 
-/// What all tiles of a run have in common.
+/// Pairs computed in the host's memory by all threads.
 pub(crate) struct Job<'j, T> {
     pub(crate) recipe: &'j Recipe<'j>,
     pub(crate) layout: Vec<Arrays>,
-    pub(crate) symmetric: bool,
-    pub(crate) pairs: &'j Counter<'j>,
-    pub(crate) visit: &'j (dyn Fn(&Tile<T>) -> Result<()> + Sync),
-    pub(crate) zero_counts: bool,
+    pub(crate) sweeps: &'j Counter<'j>,
+    pub(crate) finish: Finish<'j, T>,
     /// Bytes that are left for products and slices in the making.
     pub(crate) spare: usize,
 }
@@ -106,19 +123,37 @@ pub(crate) struct Job<'j, T> {
 /// A block of encoded examples, and where in its set it starts.
 pub(crate) type Block<'b, T> = (&'b Features<T>, usize);
 
-impl<T: Number> Job<'_, T> {
-    /// All pairs between two encoded blocks; the same block twice gives its upper triangle.
-    pub(crate) fn block(&self, left: Block<T>, right: Block<T>) -> Result<()> {
+impl<T: Number> Engine for Job<'_, T> {
+    type Features = Features<T>;
+
+    fn empty(&self) -> Features<T> {
+        Features::empty(self.recipe, 0)
+    }
+
+    fn encode(
+        &self,
+        examples: &dyn Examples,
+        range: Range<usize>,
+        side: Side,
+        features: &mut Features<T>,
+    ) -> Result<()> {
+        encode(self.recipe, examples, range, side, self.sweeps, features)
+    }
+
+    fn standing<'f>(&self, features: &'f Features<T>, start: usize) -> Standing<'f> {
+        Standing { start, ranks: &features.ranks, finite: &features.finite }
+    }
+
+    fn block(&self, left: Block<T>, right: Block<T>) -> Result<()> {
         let same = std::ptr::eq(left.0, right.0);
-        let trace = self.recipe.reduction == Reduction::Trace;
-        let deferred = Deferred::new(&self.layout, self.recipe.width(), trace);
+        let deferred = Deferred::new(&self.layout, self.recipe.width(), self.finish.trace());
         if deferred.is_empty() {
             let (i, j) = (0..left.0.count, 0..right.0.count);
-            return self.tiles(i, j, same).into_par_iter().try_for_each(|(i, j)| {
+            return tiles(i, j, same).into_par_iter().try_for_each(|(i, j)| {
                 let values = self.products().tile(left.0, i.clone(), right.0, j.clone());
                 let count = pairs(&i, &j, same) as u64;
                 self.finish(values, (left, i), (right, j), same)?;
-                self.pairs.add(count)
+                self.finish.pairs.add(count)
             });
         }
         let side = self.square_side();
@@ -131,7 +166,9 @@ impl<T: Number> Job<'_, T> {
         }
         Ok(())
     }
+}
 
+impl<T: Number> Job<'_, T> {
     /// The pairs of a square of a block, with gradients that are written out for it.
     fn square(
         &self,
@@ -141,7 +178,7 @@ impl<T: Number> Job<'_, T> {
         same: bool,
     ) -> Result<()> {
         let same_examples = same && i == j;
-        let tiles = self.tiles(i.clone(), j.clone(), same);
+        let tiles = tiles(i.clone(), j.clone(), same);
         let pairs: usize = tiles.iter().map(|(i, j)| pairs(i, j, same)).sum();
         let mut parts: Vec<Part> = (tiles.into_par_iter())
             .map(|(rows, columns)| {
@@ -152,12 +189,12 @@ impl<T: Number> Job<'_, T> {
         let counted = std::cell::Cell::new(0);
         let done = |share: f64| {
             let now = (share * pairs as f64) as usize;
-            self.pairs.add((now - counted.replace(now)) as u64)
+            self.finish.pairs.add((now - counted.replace(now)) as u64)
         };
         let room = self.spare / 2 / size_of::<T>();
         let sides = ((left.0, i), (right.0, j));
         deferred.add(sides.0, sides.1, same_examples, room, &mut parts, &done)?;
-        self.pairs.add((pairs - counted.get()) as u64)?;
+        self.finish.pairs.add((pairs - counted.get()) as u64)?;
         parts.into_par_iter().try_for_each(|part| {
             let values = part.values.into_iter().map(T::from_f64).collect();
             self.finish(values, (left, part.rows), (right, part.columns), same)
@@ -172,73 +209,57 @@ impl<T: Number> Job<'_, T> {
     }
 
     fn products(&self) -> Products<'_> {
-        let trace = self.recipe.reduction == Reduction::Trace;
+        let trace = self.finish.trace();
         Products { layout: &self.layout, outputs: self.recipe.width(), trace }
     }
 
-    /// Ranges of tiles; of the same block, those that reach the upper triangle.
-    fn tiles(
-        &self,
-        rows: Range<usize>,
-        columns: Range<usize>,
-        same: bool,
-    ) -> Vec<(Range<usize>, Range<usize>)> {
-        let side = tile_side(rows.len(), columns.len());
-        let mut tiles = Vec::new();
-        for i in even_steps(rows.clone(), side) {
-            for j in even_steps(columns.clone(), side) {
-                if !same || j.start >= i.start {
-                    tiles.push((i.clone(), j));
-                }
-            }
-        }
-        tiles
-    }
-
-    /// Reduce a tile's products to what is wanted of a pair, and hand them on.
     fn finish(
         &self,
-        mut values: Vec<T>,
+        values: Vec<T>,
         (left, i): (Block<T>, Range<usize>),
         (right, j): (Block<T>, Range<usize>),
         same: bool,
     ) -> Result<()> {
-        let outputs = self.recipe.width();
-        if same && i == j {
-            mirror(&mut values, i.len() * self.products().rows());
-        }
-        let mut each = 1;
-        if self.recipe.reduction != Reduction::Trace {
-            values = pair_major(&values, i.len(), j.len(), outputs);
-            each = outputs * outputs;
-        }
-        if self.recipe.reduction == Reduction::Rotation {
-            values = rotations(&values, outputs);
-            each = 1;
-        }
-        let undefined = |example: usize, side: Side| {
-            let (features, start) = if side == Side::Row { left } else { right };
-            let at = example - start;
-            !features.finite[at] || (self.zero_counts && features.ranks[at] == 0)
-        };
-        (self.visit)(&Tile {
-            rows: left.1 + i.start..left.1 + i.end,
-            columns: right.1 + j.start..right.1 + j.end,
-            values: &values,
-            each,
-            mirrored: self.symmetric && !(same && i == j),
-            undefined: &undefined,
-        })
+        let [left, right] = [left, right].map(|(features, start)| self.standing(features, start));
+        self.finish.tile(values, (left, i), (right, j), same)
     }
 }
 
+/// Ranges of tiles; of the same block, those that reach the upper triangle.
+pub(crate) fn tiles(
+    rows: Range<usize>,
+    columns: Range<usize>,
+    same: bool,
+) -> Vec<(Range<usize>, Range<usize>)> {
+    let side = tile_side(rows.len(), columns.len());
+    tiles_of(rows, columns, side, same)
+}
+
+/// The same with sides of at most so many examples.
+pub(crate) fn tiles_of(
+    rows: Range<usize>,
+    columns: Range<usize>,
+    side: usize,
+    same: bool,
+) -> Vec<(Range<usize>, Range<usize>)> {
+    let mut tiles = Vec::new();
+    for i in even_steps(rows, side) {
+        for j in even_steps(columns.clone(), side) {
+            if !same || j.start >= i.start {
+                tiles.push((i.clone(), j));
+            }
+        }
+    }
+    tiles
+}
+
 /// Pairs that a tile stands for, one on the diagonal of the same block once.
-fn pairs(i: &Range<usize>, j: &Range<usize>, same: bool) -> usize {
+pub(crate) fn pairs(i: &Range<usize>, j: &Range<usize>, same: bool) -> usize {
     if same && i == j { i.len() * (i.len() + 1) / 2 } else { i.len() * j.len() }
 }
 
 /// As few steps of at most so many as can be, all of about one length.
-fn even_steps(range: Range<usize>, most: usize) -> impl Iterator<Item = Range<usize>> {
+pub(crate) fn even_steps(range: Range<usize>, most: usize) -> impl Iterator<Item = Range<usize>> {
     let steps_needed = range.len().div_ceil(most.max(1)).max(1);
     let step = range.len().div_ceil(steps_needed);
     steps(range, step)
@@ -250,28 +271,4 @@ fn tile_side(n: usize, m: usize) -> usize {
     let tiles = TILES_PER_THREAD * rayon::current_num_threads();
     let even = ((n as f64 * m as f64 / tiles as f64).sqrt() as usize).max(1);
     even.clamp(32, 512)
-}
-
-/// `[ni·d, nj·d]` → `[ni, nj, d, d]`.
-fn pair_major<T: Number>(values: &[T], ni: usize, nj: usize, d: usize) -> Vec<T> {
-    let mut result = vec![T::default(); values.len()];
-    for i in 0..ni {
-        for c in 0..d {
-            let row = &values[(i * d + c) * nj * d..][..nj * d];
-            for j in 0..nj {
-                let to = ((i * nj + j) * d + c) * d;
-                result[to..to + d].copy_from_slice(&row[j * d..(j + 1) * d]);
-            }
-        }
-    }
-    result
-}
-
-/// Each pair's matrix reduced to the best rotation; ranks were divided out when it was whitened.
-fn rotations<T: Number>(values: &[T], d: usize) -> Vec<T> {
-    let reduce = |matrix: &[T]| {
-        let matrix: Vec<f64> = matrix.iter().map(|x| x.to_f64()).collect();
-        T::from_f64(best_rotation(&matrix, d))
-    };
-    values.chunks_exact(d * d).map(reduce).collect()
 }

@@ -187,12 +187,12 @@ impl Recipe<'_> {
     }
 
     /// Whether K(x, x) of an example decides nothing but whether its gradients are finite.
-    fn goes_without_kernels(&self) -> bool {
+    pub(crate) fn goes_without_kernels(&self) -> bool {
         self.ranks_unused && self.kind == Kind::Inner && !self.keep_own
     }
 
     /// The map of an example on a side.
-    fn map(&self, kernel: &[f64], side: Side) -> Map {
+    pub(crate) fn map(&self, kernel: &[f64], side: Side) -> Map {
         let spectrum = Spectrum::new(kernel, self.width(), self.tolerance())?;
         let rank = spectrum.rank();
         let scalar = self.reduction != Reduction::Matrix;
@@ -485,7 +485,7 @@ fn mapped_seeds(seeds: &Tensor, maps: &[Map]) -> Result<Tensor> {
 }
 
 /// Gradients whose entries stay below this are surely finite, in either precision.
-const LARGEST: f64 = 1e38;
+pub(crate) const LARGEST: f64 = 1e38;
 
 /// A component's factor as plain arrays: `[B, d·inner]` and, where factored, a `[B, groups, T·p]`.
 struct Raw<T> {

@@ -8,14 +8,17 @@ use std::sync::Mutex;
 
 use gradkin_network::{Network, Point, Precision, Sweep};
 
-use crate::blocks::{Blocks, Job};
+use crate::blocks::{Blocks, Job, Needs};
+use crate::engine::Sets;
 use crate::error::{Error, Result};
 use crate::examples::{Examples, Labels};
-use crate::features::{Features, Part, Recipe, Side, encode};
+use crate::features::{Part, Recipe, Side};
+use crate::finish::{Finish, Standing};
 use crate::number::Number;
 use crate::output::{Output, OutputChoice};
 use crate::plan::{Form, Planned, Purpose, plan};
 use crate::progress::{Counter, Stage, Watch};
+use crate::resident::{self, Resident};
 use crate::sample::Subset;
 use crate::similarity::{Kind, Reduction};
 use crate::storage::Storage;
@@ -36,7 +39,7 @@ pub struct Settings {
     /// Bytes that features and results may take together.
     pub memory: usize,
     /// How features are kept where pairs are taken. In 16 bits twice as many fit the memory; how much that
-    /// changes, [`Similarity::storage_error`] tells.
+    /// changes, [`Similarity::storage_error`] tells. On another device than the CPU they are kept in full.
     pub storage: Storage,
 }
 
@@ -127,13 +130,15 @@ impl Undefined {
         }
     }
 
-    fn note<T>(&mut self, features: &Features<T>, start: usize, zero_counts: bool) {
-        for (i, (rank, finite)) in features.ranks.iter().zip(&features.finite).enumerate() {
-            self.note_one(start + i, *rank, *finite, zero_counts);
+    /// Note those of a block.
+    pub(crate) fn note(&mut self, block: Standing, zero_counts: bool) {
+        for (i, (rank, finite)) in block.ranks.iter().zip(block.finite).enumerate() {
+            self.note_one(block.start + i, *rank, *finite, zero_counts);
         }
     }
 
-    fn tidy(&mut self) {
+    /// In ascending order, each example once.
+    pub(crate) fn tidy(&mut self) {
         for list in [&mut self.rank_zero, &mut self.not_finite] {
             list.sort_unstable();
             list.dedup();
@@ -237,6 +242,8 @@ pub struct Similarity<'a> {
     settings: Settings,
     /// Where the parameters have other values than the file's.
     point: Option<Point>,
+    /// Whether pairs are computed on the device that the networks live on.
+    pub(crate) resident: bool,
 }
 
 impl<'a> Similarity<'a> {
@@ -267,7 +274,8 @@ impl<'a> Similarity<'a> {
         for other in &networks[1..] {
             check_alike(first, other)?;
         }
-        let similarity = Self { networks: networks.to_vec(), settings, point: None };
+        let similarity =
+            Self { networks: networks.to_vec(), settings, point: None, resident: resides(first) };
         let recipe = similarity.recipe(Purpose::Sums(1))?;
         if recipe.plan.is_empty() {
             return Err(Error::Usage(match first.parameters().is_empty() {
@@ -300,7 +308,12 @@ impl<'a> Similarity<'a> {
 
     /// The form chosen for every component where each example meets `partners` others.
     pub fn plan(&self, partners: usize) -> Result<Vec<Planned>> {
-        Ok(self.recipe(Purpose::Pairs(partners as f64))?.plan)
+        Ok(self.recipe(self.purpose(partners as f64))?.plan)
+    }
+
+    /// Pairs with so many partners, wherever they are computed.
+    fn purpose(&self, partners: f64) -> Purpose {
+        if self.resident { Purpose::Resident(partners) } else { Purpose::Pairs(partners) }
     }
 
     pub(crate) fn recipe(&self, purpose: Purpose) -> Result<Recipe<'a>> {
@@ -399,6 +412,7 @@ impl<'a> Similarity<'a> {
             networks: self.networks.clone(),
             settings: Settings { storage: Storage::Full, ..self.settings.clone() },
             point: self.point.clone(),
+            resident: self.resident,
         };
         let [full, kept] = [&full, self].map(|of| of.kernel(&sample, None, &|_| true));
         let (full, kept) = (full?.values.to_f64(), kept?.values.to_f64());
@@ -426,41 +440,36 @@ impl<'a> Similarity<'a> {
         let partners =
             if symmetric { n as f64 / 2.0 } else { m as f64 * n as f64 / (n + m) as f64 };
         let zero_counts = self.settings.kind != Kind::Inner;
-        let mut recipe = self.recipe(Purpose::Pairs(partners))?;
+        let mut recipe = self.recipe(self.purpose(partners))?;
         recipe.ranks_unused = !zero_counts;
         recipe.storage = self.settings.storage;
         for set in [Some(rows), columns].into_iter().flatten() {
             check_labels(&recipe, set)?;
         }
-        let blocks = Blocks::new(&recipe, n, m, symmetric, budget, size_of::<T>())?;
-        let sweeps = Counter::new(watch, Stage::Sweep, blocks.sweeps());
+        let needs = match self.resident {
+            true => resident::needs(&recipe, budget, size_of::<T>())?,
+            false => Needs::of(&recipe, budget, size_of::<T>()),
+        };
+        let blocks = Blocks::new(n, m, symmetric, needs)?;
+        let sweeps = &Counter::new(watch, Stage::Sweep, blocks.sweeps());
         let pairs = if symmetric { n as u64 * (n as u64 + 1) / 2 } else { n as u64 * m as u64 };
-        let pairs = Counter::new(watch, Stage::Pairs, pairs);
-        let other = columns.unwrap_or(rows);
-        let mut undefined = (Undefined::default(), Undefined::default());
+        let pairs = &Counter::new(watch, Stage::Pairs, pairs);
+        let (outputs, reduction) = (recipe.width(), recipe.reduction);
+        let finish = Finish { outputs, reduction, symmetric, zero_counts, pairs, visit };
+        let sets = Sets { rows, columns: columns.unwrap_or(rows), symmetric, zero_counts };
+        let (recipe, spare) = (&recipe, blocks.spare);
+        if self.resident {
+            let resident = Resident { recipe, sweeps, finish, budget, spare };
+            return sets.meet(&resident, &blocks);
+        }
         let (layout, ..) = recipe.layout();
-        let (pairs, spare) = (&pairs, blocks.spare);
-        let job = Job { recipe: &recipe, layout, symmetric, pairs, visit, zero_counts, spare };
-        let (mut left, mut right) = (Features::empty(&recipe, 0), Features::empty(&recipe, 0));
-        for i in blocks.rows() {
-            encode::<T>(&recipe, rows, i.clone(), Side::Row, &sweeps, &mut left)?;
-            undefined.0.note(&left, i.start, zero_counts);
-            if symmetric {
-                job.block((&left, i.start), (&left, i.start))?;
-            }
-            for j in blocks.columns(&i) {
-                encode::<T>(&recipe, other, j.clone(), Side::Column, &sweeps, &mut right)?;
-                undefined.1.note(&right, j.start, zero_counts);
-                job.block((&left, i.start), (&right, j.start))?;
-            }
-        }
-        if symmetric {
-            undefined.1 = undefined.0.clone();
-        }
-        undefined.0.tidy();
-        undefined.1.tidy();
-        Ok(undefined)
+        sets.meet(&Job { recipe, layout, sweeps, finish, spare }, &blocks)
     }
+}
+
+/// Whether a network's pairs are computed on the device that it lives on.
+fn resides(network: &Network) -> bool {
+    !network.device().is_cpu()
 }
 
 /// Examples and how similar they are to a query.

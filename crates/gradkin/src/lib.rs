@@ -16,15 +16,21 @@
 //! the first call: the tensor library otherwise splits element-wise operations over threads of its own,
 //! which wait for each other while sweeps are parallel already (the program `gradkin` does this itself).
 
+// What tests share with those of the public face names the crate from outside.
+#[cfg(test)]
+extern crate self as gradkin;
+
 mod averages;
 mod blocks;
 mod deferred;
 mod denoising;
 mod density;
 mod duplicates;
+mod engine;
 mod error;
 mod examples;
 mod features;
+mod finish;
 mod gather;
 mod kernel;
 mod label_opinions;
@@ -38,6 +44,7 @@ mod predictions;
 mod products;
 mod progress;
 mod quantity;
+mod resident;
 mod rotation;
 mod sample;
 mod similarity;

@@ -189,11 +189,9 @@ impl Output {
         let dtype = output.dtype();
         let width = self.width();
         let mut seeds = vec![0.0f64; batch * width * self.elements];
-        let values: Vec<f64> = if self.seeds_depend_on_output() {
-            // Not every device has double precision.
-            output.to_device(&Device::Cpu)?.flatten_all()?.to_dtype(DType::F64)?.to_vec1()?
-        } else {
-            vec![0.0; batch * self.elements]
+        let values: Vec<f64> = match self.seeds_depend_on_output() {
+            true => on_host(&output)?.to_vec1()?,
+            false => vec![0.0; batch * self.elements],
         };
         for b in 0..batch {
             let own = &values[b * self.elements..(b + 1) * self.elements];
@@ -364,6 +362,12 @@ impl Output {
             |i: usize, j: usize| -> f64 { (0..n).map(|k| u[(i, k)] * root(k) * u[(j, k)]).sum() };
         Ok((0..n).map(|i| (0..n).map(|j| entry(i, j)).collect()).collect())
     }
+}
+
+/// All numbers in double precision, which not every device has.
+fn on_host(tensor: &Tensor) -> Result<Tensor> {
+    let tensor = tensor.flatten_all()?.to_device(&Device::Cpu)?;
+    Ok(tensor.to_dtype(DType::F64)?)
 }
 
 /// Rows of L before outputs are chosen among: all elements, or channels at positions.

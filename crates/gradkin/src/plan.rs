@@ -129,6 +129,8 @@ fn numbers_deferred(component: &Component, outputs: usize) -> usize {
 pub(crate) enum Purpose {
     /// Each example meets so many others.
     Pairs(f64),
+    /// The same on another device than the CPU, where nothing is written out late.
+    Resident(f64),
     /// Each example enters so many rows of a sum over the set, and meets as many.
     Sums(usize),
 }
@@ -174,13 +176,16 @@ pub(crate) fn plan(
     let choose = |component: &Component| -> Form {
         let shape = component.shape;
         let forms = possible_forms(shape);
-        let pairs = matches!(purpose, Purpose::Pairs(_));
         if let Some(form) = forced.filter(|form| forms.contains(form)) {
-            // Sums meet no pairs.
-            return if form == Form::Deferred && !pairs { Form::Factored } else { form };
+            match (form, purpose) {
+                // Sums meet no pairs.
+                (Form::Deferred, Purpose::Sums(_)) => return Form::Factored,
+                (Form::Deferred, Purpose::Resident(_)) => {}
+                _ => return form,
+            }
         }
         let total = |form: &Form| match purpose {
-            Purpose::Pairs(partners) => {
+            Purpose::Pairs(partners) | Purpose::Resident(partners) => {
                 let each = cost(shape, *form, outputs, reduction).0;
                 each * partners + preparation(shape, *form, outputs)
             }

@@ -44,6 +44,7 @@ fn what_is_mistyped_is_named() {
         ("--threads 0", "--threads"),
         ("--kind cosine", "inner"),
         ("--scale a", "--scale"),
+        ("--device gpu", "`gpu` is no device; expected cpu, cuda, cuda:N or metal"),
         ("--missing", "--missing"),
     ] {
         let ran = folder.run(&format!("neighbors m.onnx x.npy {flags}"));
