@@ -4,7 +4,7 @@
 //!
 //! ```sh
 //! cargo run --release --manifest-path benches/products/Cargo.toml
-//! cargo run --release --manifest-path benches/products/Cargo.toml --features blas   # with libopenblas-dev
+//! cargo run --release --manifest-path benches/products/Cargo.toml --features blas   # needs libopenblas-dev
 //! ```
 
 use std::time::{Duration, Instant};
@@ -54,10 +54,10 @@ fn main() {
 
 /// Libraries with threads of their own are asked for one, before any of them looks.
 fn one_thread() {
-    for name in ["RAYON_NUM_THREADS", "OPENBLAS_NUM_THREADS"] {
-        // SAFETY: no other thread exists yet.
-        unsafe { std::env::set_var(name, "1") };
-    }
+    // SAFETY: no other thread exists yet.
+    unsafe { std::env::set_var("RAYON_NUM_THREADS", "1") };
+    #[cfg(feature = "blas")]
+    blas::one_thread();
 }
 
 fn libraries(executor: &GemmExecutor<f32, f32, f32>) -> Vec<(&'static str, Product<'_>)> {
@@ -69,7 +69,7 @@ fn libraries(executor: &GemmExecutor<f32, f32, f32>) -> Vec<(&'static str, Produ
         ("rten-gemm", Box::new(|shape, a, b, c| by_rten(executor, shape, a, b, c))),
     ];
     #[cfg(feature = "blas")]
-    list.push(("BLAS", Box::new(blas::product)));
+    list.push(("OpenBLAS", Box::new(blas::product)));
     list
 }
 
@@ -140,7 +140,7 @@ fn by_rten(
     executor.gemm(c, sides.0, sides.1, GemmOptions::default()).expect("shapes that multiply");
 }
 
-/// Whatever library answers to the interface of BLAS; build.rs links OpenBLAS.
+/// OpenBLAS, which build.rs links.
 #[cfg(feature = "blas")]
 mod blas {
     use std::ffi::c_int;
@@ -152,6 +152,7 @@ mod blas {
     const TRANSPOSED: c_int = 112;
 
     unsafe extern "C" {
+        fn openblas_set_num_threads(count: c_int);
         fn cblas_sgemm(
             order: c_int,
             of_a: c_int,
@@ -168,6 +169,11 @@ mod blas {
             c: *mut f32,
             row_of_c: c_int,
         );
+    }
+
+    pub(super) fn one_thread() {
+        // SAFETY: it may be called at any time between products.
+        unsafe { openblas_set_num_threads(1) };
     }
 
     pub(super) fn product((m, n, k): Shape, a: &[f32], b: &[f32], c: &mut [f32]) {

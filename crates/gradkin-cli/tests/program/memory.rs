@@ -57,10 +57,10 @@ fn the_limit_holds_where_gradients_are_written_late() {
 #[test]
 #[cfg(target_os = "linux")]
 fn the_limit_holds() {
-    const LIMIT: usize = 400 << 20;
+    const LIMIT: usize = 200 << 20;
     let folder = Folder::new();
     let line = format!("{} --outputs 0", compared(&folder, 2500));
-    let limited = peak(&folder, &format!("{line} --memory 400M"));
+    let limited = peak(&folder, &format!("{line} --memory 200M"));
     assert!(limited <= LIMIT, "{} MiB", limited >> 20);
     let free = peak(&folder, &format!("{line} --memory 4G"));
     assert!(free > LIMIT, "the limit would not be noticed: {} MiB", free >> 20);
