@@ -151,6 +151,7 @@ impl Network {
     /// shape `options` names; a file that asks for more is refused.
     pub fn new(model: &Model, options: &Options) -> Result<Self> {
         check_operators(model)?;
+        let device = options.device.open(options.precision)?;
         let found = parameters::find(model);
         let mut builder = Builder {
             model,
@@ -173,7 +174,6 @@ impl Network {
         let outputs = model.outputs.iter().map(|o| builder.by_name[&o.name]).collect();
         let heads = model.outputs.iter().map(|o| head(model, &o.name)).collect();
         let Builder { mut values, by_name, nodes, .. } = builder;
-        let device = options.device.open(options.precision)?;
         for value in &mut values {
             value.settle(&device)?;
         }
