@@ -5,10 +5,12 @@
 //! others that gradkin knows) and all its inputs and outputs are tensors of numbers. Cases that do
 //! not pass are listed with their reasons in `tests/conformance/known.txt`, which is kept exact.
 
-#![allow(clippy::print_stderr, clippy::expect_used)]
+#![allow(clippy::print_stderr, clippy::expect_used, clippy::unwrap_used)]
 
 #[path = "conformance/case.rs"]
 mod case;
+#[path = "support/device.rs"]
+mod device;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

@@ -1,7 +1,10 @@
 //! Kernels of real networks against PyTorch's autograd in float64: every folder of
 //! `tests/reference` and `tests/networks`.
 
-#![allow(clippy::print_stderr)]
+#![allow(clippy::print_stderr, clippy::unwrap_used)]
+
+#[path = "support/device.rs"]
+mod device;
 
 use std::path::{Path, PathBuf};
 
@@ -46,7 +49,8 @@ fn errors(folder: &Path, precision: Precision) -> Result<(f64, f64), Failure> {
     let model = Model::open(folder.join("model.onnx"))?;
     let (shape, data) = read(&folder.join("input.npy"))?;
     let input_shapes = [(model.inputs()[0].name.clone(), shape[1..].to_vec())].into();
-    let network = Network::new(&model, &Options { precision, input_shapes, ..Options::default() })?;
+    let options = Options { precision, input_shapes, device: device::device() };
+    let network = Network::new(&model, &options)?;
     let meta: serde_json::Value =
         serde_json::from_slice(&std::fs::read(folder.join("meta.json"))?)?;
     let counted: usize = network.parameters().iter().map(|p| p.len()).sum();

@@ -149,7 +149,8 @@ impl Case {
         let bytes = model.write_buf().map_err(|e| e.to_string())?;
         let model = Model::from_bytes(&bytes, "case").map_err(|e| e.to_string())?;
         let precision = if double { Precision::F64 } else { Precision::F32 };
-        let options = Options { precision, ..Options::default() };
+        let device = crate::device::device();
+        let options = Options { precision, device, ..Options::default() };
         Network::new(&model, &options).map_err(|e| e.to_string())
     }
 }

@@ -86,7 +86,9 @@ pub fn open(folder: &Path, precision: Precision) -> Result<(Network, Data), Fail
     let model = Model::open(folder.join("model.onnx"))?;
     let (shape, values) = read(&folder.join("input.npy"))?;
     let input_shapes = [(model.inputs()[0].name.clone(), shape[1..].to_vec())].into();
-    let network = Network::new(&model, &Options { precision, input_shapes, ..Options::default() })?;
+    // As in gradkin-network's tests: on the processor, or where one says.
+    let device = std::env::var("GRADKIN_DEVICE").as_deref().unwrap_or("cpu").parse()?;
+    let network = Network::new(&model, &Options { precision, input_shapes, device })?;
     let integer = network.inputs()[0].integer;
     Ok((network, Data { shape, values, integer, labels: None }))
 }
