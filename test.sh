@@ -35,13 +35,14 @@ cargo test -p gradkin-network --features portable --locked --no-fail-fast -- --s
     tee target/portable.log | grep -vE '^\s*$' || status=$?
 
 step "summary"
+logs=(target/cuda.log target/test.log target/portable.log)
 grep -hE '^conformance:' target/test.log || true
-if grep -q 'LEFT OUT' target/*.log; then
+if grep -q 'LEFT OUT' "${logs[@]}"; then
     echo "!! LEFT OUT, for want of what is not in the repository:"
-    grep -hoE 'LEFT OUT.*' target/*.log | sort -u | sed 's/^/!!   /'
+    grep -hoE 'LEFT OUT.*' "${logs[@]}" | sort -u | sed 's/^/!!   /'
 else
     echo "nothing was left out"
 fi
 awk '/^test result:/ { passed += $4; failed += $6; ignored += $8 }
-     END { printf "%d passed, %d failed, %d skipped\n", passed, failed, ignored }' target/test.log target/portable.log
+     END { printf "%d passed, %d failed, %d skipped\n", passed, failed, ignored }' "${logs[@]}"
 exit "$status"

@@ -3,7 +3,7 @@
 //! A network is always built on the processor, where shapes are worked out and tried. What is the same for every
 //! example then moves to the device once; a batch goes there as it enters, and stays until factors are taken.
 //! Operators that [`crate::ops::runs_on_devices`] does not name fetch their inputs, run on the processor and
-//! send their results back: slow, but never wrong.
+//! send their results back: slow, but the same.
 
 use std::fmt;
 use std::str::FromStr;
@@ -64,10 +64,15 @@ impl FromStr for Device {
 impl Device {
     /// The device as the tensor library knows it.
     pub(crate) fn open(self, precision: Precision) -> Result<candle_core::Device> {
-        let (feature, built) = match self {
+        type Open = fn(usize) -> candle_core::Result<candle_core::Device>;
+        let (feature, built, open, number): (_, _, Open, _) = match self {
             Self::Cpu => return Ok(candle_core::Device::Cpu),
-            Self::Cuda(_) => ("cuda", cfg!(feature = "cuda")),
-            Self::Metal(_) => ("metal", cfg!(feature = "metal")),
+            Self::Cuda(number) => {
+                ("cuda", cfg!(feature = "cuda"), candle_core::Device::new_cuda, number)
+            }
+            Self::Metal(number) => {
+                ("metal", cfg!(feature = "metal"), candle_core::Device::new_metal, number)
+            }
         };
         if !built {
             return Err(NetworkError::Usage(format!(
@@ -80,12 +85,7 @@ impl Device {
                 "{self} has no double precision; run in single precision, or on the processor"
             )));
         }
-        let opened = match self {
-            Self::Cpu => Ok(candle_core::Device::Cpu),
-            Self::Cuda(number) => candle_core::Device::new_cuda(number),
-            Self::Metal(number) => candle_core::Device::new_metal(number),
-        };
-        opened.map_err(|error| {
+        open(number).map_err(|error| {
             NetworkError::Usage(format!(
                 "cannot use {self}: {error}; is there such a GPU and its driver?"
             ))

@@ -513,8 +513,8 @@ impl Builder<'_> {
         let operator_name = raw.operator_name();
         let name = raw.name.clone();
         let resident = ops::runs_on_devices(&raw.operator);
-        let outputs = ids;
-        self.nodes.push(Node { name, operator_name, operator, inputs, outputs, shared, resident });
+        let node = Node { name, operator_name, operator, inputs, outputs: ids, shared, resident };
+        self.nodes.push(node);
         Ok(())
     }
 

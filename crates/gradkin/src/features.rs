@@ -8,13 +8,13 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use gradkin_network::candle_core::{DType, Device, Tensor};
+use gradkin_network::candle_core::{Device, Tensor};
 use gradkin_network::{Factor, FactorShape, Imaged, NetworkError, Sink, Sweep, Windows};
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::examples::Examples;
-use crate::number::{Into, Number, numbers, product_ab, product_abt, product_atb};
+use crate::number::{Into, Number, doubles, numbers, product_ab, product_abt, product_atb};
 use crate::output::Output;
 use crate::plan::{Form, Planned};
 use crate::progress::Counter;
@@ -471,7 +471,7 @@ fn split<'t, T>(
 /// mapped Jacobian at once.
 fn mapped_seeds(seeds: &Tensor, maps: &[Map]) -> Result<Tensor> {
     let d = seeds.dims()[1];
-    let mut values: Vec<f64> = numbers(&seeds.to_device(&Device::Cpu)?.to_dtype(DType::F64)?)?;
+    let mut values = doubles(seeds)?;
     let each = values.len() / maps.len().max(1);
     for (own, map) in values.chunks_exact_mut(each.max(1)).zip(maps) {
         if let Some((_, Some(map))) = map {

@@ -1,7 +1,7 @@
 //! The two float types that kernels are computed in, and the few dense loops over them.
 
 use faer::{Accum, MatMut, MatRef};
-use gradkin_network::candle_core::{self, Tensor, WithDType};
+use gradkin_network::candle_core::{self, DType, Device, Tensor, WithDType};
 use gradkin_network::multiply;
 
 /// f32 or f64.
@@ -37,6 +37,11 @@ impl Number for f64 {
 /// The numbers of a tensor in row-major order.
 pub(crate) fn numbers<T: Number>(tensor: &Tensor) -> Result<Vec<T>, candle_core::Error> {
     tensor.flatten_all()?.to_vec1::<T>()
+}
+
+/// The same in double precision, which not every device has.
+pub(crate) fn doubles(tensor: &Tensor) -> Result<Vec<f64>, candle_core::Error> {
+    numbers(&tensor.to_device(&Device::Cpu)?.to_dtype(DType::F64)?)
 }
 
 /// How a product meets what the target already holds.

@@ -6,11 +6,12 @@
 //! cotangents A·L; nothing else in the program knows about the choice.
 
 use faer::Side;
-use gradkin_network::candle_core::{DType, Device, Tensor};
+use gradkin_network::candle_core::{Device, Tensor};
 use gradkin_network::{Pass, Sweep};
 
 use crate::error::{Error, Result};
 use crate::examples::Labels;
+use crate::number::doubles;
 use crate::predictions::Scale;
 use crate::similarity::Metric;
 
@@ -189,8 +190,8 @@ impl Output {
         let dtype = output.dtype();
         let width = self.width();
         let mut seeds = vec![0.0f64; batch * width * self.elements];
-        let values: Vec<f64> = match self.seeds_depend_on_output() {
-            true => on_host(&output)?.to_vec1()?,
+        let values = match self.seeds_depend_on_output() {
+            true => doubles(&output)?,
             false => vec![0.0; batch * self.elements],
         };
         for b in 0..batch {
@@ -245,7 +246,7 @@ impl Output {
         let picked = Tensor::from_vec(picked, (count, self.elements), &Device::Cpu)?;
         let picked = picked.to_dtype(output.dtype())?;
         let z = output.reshape((batch, self.elements))?.matmul(&picked.t()?)?;
-        let values: Vec<f64> = z.flatten_all()?.to_dtype(DType::F64)?.to_vec1()?;
+        let values = doubles(&z)?;
         let mut wanted = Vec::with_capacity(batch * count);
         for (b, z) in values.chunks_exact(count).enumerate() {
             wanted.extend(match &self.select {
@@ -362,12 +363,6 @@ impl Output {
             |i: usize, j: usize| -> f64 { (0..n).map(|k| u[(i, k)] * root(k) * u[(j, k)]).sum() };
         Ok((0..n).map(|i| (0..n).map(|j| entry(i, j)).collect()).collect())
     }
-}
-
-/// All numbers in double precision, which not every device has.
-fn on_host(tensor: &Tensor) -> Result<Tensor> {
-    let tensor = tensor.flatten_all()?.to_device(&Device::Cpu)?;
-    Ok(tensor.to_dtype(DType::F64)?)
 }
 
 /// Rows of L before outputs are chosen among: all elements, or channels at positions.

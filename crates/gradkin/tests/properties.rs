@@ -364,14 +364,7 @@ fn sketches_estimate_the_kernel() {
 /// An example that no parameter can move is undefined: reported, never a number.
 #[test]
 fn dead_examples_are_undefined() {
-    let mut b = common::Builder::default();
-    let x = b.input("x", &[2], false);
-    let w = b.weight("w", &[2, 3], &[1.0; 6]);
-    let y = b.node("MatMul", &[&x, &w], &[]);
-    let y = b.node("Relu", &[&y], &[]);
-    let v = b.weight("v", &[3, 2], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.5]);
-    let y = b.node("MatMul", &[&y, &v], &[]);
-    let model = gradkin::network::Model::from_bytes(&b.finish(&y), "dead").unwrap();
+    let model = common::dead();
     let network = Network::new(&model, &Default::default()).unwrap();
     let data = Data::new(vec![4, 2], vec![1.0, 2.0, -1.0, -1.0, 2.0, 1.0, f64::MAX, f64::MAX]);
     for kind in [Kind::Correlation, Kind::Influence] {

@@ -379,8 +379,7 @@ impl Operator for Convolution {
     }
 
     fn gradient(&self, operand: usize, sweep: &Reverse) -> OpResult<Factor> {
-        let x = sweep.input(0)?;
-        if !self.is_imaged() || x.dims()[0] != sweep.batch || !WeightGradient::takes(x) {
+        if !self.is_imaged() || sweep.input(0)?.dims()[0] != sweep.batch {
             return Ok(self.factor(operand, sweep)?.written()?);
         }
         let Imaged { image, cotangent } = self.imaged(operand, sweep)?;

@@ -185,8 +185,7 @@ pub(crate) struct SummedGradient(pub(crate) Window);
 impl SummedGradient {
     pub(crate) fn apply(&self, x: &Tensor, delta: &Tensor) -> Result<Tensor> {
         if !portable::is_ours(x) {
-            let columns = portable::unfold(x, &self.0)?;
-            return portable::product(delta, &columns.t()?)?.sum(0);
+            return portable::gradients(x, delta, &self.0)?.sum(0);
         }
         x.contiguous()?.apply_op2_no_bwd(&delta.contiguous()?, self)
     }

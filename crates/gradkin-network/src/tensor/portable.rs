@@ -81,6 +81,11 @@ pub(super) fn unfold(x: &Tensor, window: &Window) -> Result<Tensor> {
     columns.reshape((images, channels * window.kernel_count(), window.out_count()))
 }
 
+/// δ · unfolded(x)ᵀ of every image: x `[M, C, size]` and δ `[M, r, O]` give `[M, r, C·K]`.
+pub(super) fn gradients(x: &Tensor, delta: &Tensor, window: &Window) -> Result<Tensor> {
+    product(delta, &unfold(x, window)?.t()?)
+}
+
 /// `[M, C·K, O]` → `[M, C, size]`, overlapping windows adding up.
 pub(super) fn fold(columns: &Tensor, window: &Window) -> Result<Tensor> {
     let (images, rows, positions) = columns.dims3()?;

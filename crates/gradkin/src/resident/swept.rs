@@ -12,7 +12,7 @@ use super::own::{self_kernel, wide};
 use crate::error::{Error, Result};
 use crate::examples::Examples;
 use crate::features::{LARGEST, Map, Part, Recipe, Side};
-use crate::number::Number;
+use crate::number::{Number, doubles};
 use crate::plan::{Form, Planned};
 
 /// Every component's factor in its planned form, as it came.
@@ -98,7 +98,7 @@ impl Swept {
         for factor in &self.factors {
             sum = Some(add(sum, self_kernel(factor)?)?);
         }
-        let kernels = sum.map(|sum| downloaded(&sum)).transpose()?.unwrap_or_default();
+        let kernels = sum.map(|sum| doubles(&sum)).transpose()?.unwrap_or_default();
         Ok(kernels.par_chunks_exact(d * d).map(|kernel| recipe.map(kernel, side)).collect())
     }
 
@@ -117,7 +117,7 @@ impl Swept {
             };
             sum = Some(add(sum, bound)?);
         }
-        let bounds = sum.map(|sum| downloaded(&sum)).transpose()?.unwrap_or_default();
+        let bounds = sum.map(|sum| doubles(&sum)).transpose()?.unwrap_or_default();
         Ok(bounds.iter().all(|bound| *bound < LARGEST))
     }
 
@@ -179,10 +179,4 @@ fn cleared(of: &Tensor, flags: &[u8]) -> Result<Tensor> {
     let flags = Tensor::from_slice(flags, shape, of.device())?;
     let of = of.contiguous()?;
     Ok(flags.broadcast_as(of.shape())?.contiguous()?.where_cond(&of, &of.zeros_like()?)?)
-}
-
-/// All numbers in double precision, on the host.
-fn downloaded(tensor: &Tensor) -> Result<Vec<f64>> {
-    let host = tensor.flatten_all()?.to_device(&Device::Cpu)?;
-    Ok(host.to_dtype(DType::F64)?.to_vec1()?)
 }

@@ -239,14 +239,7 @@ fn small_budgets_sweep_again() {
 /// An example that no parameter moves, and one whose gradients overflow.
 #[test]
 fn undefined_examples() {
-    let mut b = Builder::default();
-    let x = b.input("x", &[2], false);
-    let w = b.weight("w", &[2, 3], &[1.0; 6]);
-    let y = b.node("MatMul", &[&x, &w], &[]);
-    let y = b.node("Relu", &[&y], &[]);
-    let v = b.weight("v", &[3, 2], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.5]);
-    let y = b.node("MatMul", &[&y, &v], &[]);
-    let model = Model::from_bytes(&b.finish(&y), "dead").unwrap();
+    let model = common::dead();
     let network = Network::new(&model, &Options::default()).unwrap();
     let values = [1.0, 2.0, -1.0, -1.0, 2.0, 1.0, f64::MAX, f64::MAX, 0.5, -0.2];
     let data = Data::new(vec![5, 2], values.to_vec());

@@ -303,3 +303,16 @@ pub fn tokens(count: usize, positions: usize, vocabulary: usize, seed: u64) -> D
     let values = (0..count * positions).map(|_| r.below(vocabulary) as f64).collect();
     Data { shape: vec![count, positions], values, integer: true, labels: None }
 }
+
+/// A network of two inputs and two outputs, which both negative ones leave without a gradient and very large
+/// ones with one that is not finite.
+pub fn dead() -> Model {
+    let mut b = Builder::default();
+    let x = b.input("x", &[2], false);
+    let w = b.weight("w", &[2, 3], &[1.0; 6]);
+    let y = b.node("MatMul", &[&x, &w], &[]);
+    let y = b.node("Relu", &[&y], &[]);
+    let v = b.weight("v", &[3, 2], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.5]);
+    let y = b.node("MatMul", &[&y, &v], &[]);
+    Model::from_bytes(&b.finish(&y), "dead").unwrap()
+}
