@@ -10,12 +10,14 @@ use std::ops::Range;
 use gradkin_network::Windows;
 use rayon::prelude::*;
 
+use crate::blocks::even_steps;
 use crate::features::{Arrays, Features};
 use crate::number::{Into, Number, add_product_aat, product_ab, product_abt, product_atb};
 
 /// Numbers of a gradient's row that a slice has at most. Products of more are no faster, lose digits in single
-/// precision, where slices are added up in double, and need memory whose first use costs more than the sums.
-const LONGEST: usize = 1 << 12;
+/// precision, where slices are added up in double, and need memory whose first use costs more than the sums. No
+/// power of two: the starts of examples would share few places in the cache (a twentieth of the time).
+const LONGEST: usize = 4000;
 
 /// Pairs of a square in the making: examples of the left and of the right block, and each product.
 pub(crate) struct Part {
@@ -52,18 +54,29 @@ impl Slice {
 }
 
 impl Group {
-    /// Slices of about so many numbers.
+    /// Slices of about so many numbers, of rows and columns anywhere; where there are images, columns are cut
+    /// at channels.
+    ///
+    /// Each slice reads δ at all positions for its rows and a for its columns, both from main memory, for other
+    /// examples were read in between. Rows and columns are balanced so that the fewest numbers are read for each
+    /// that is written.
     fn slices(&self, most: usize) -> Vec<Slice> {
-        // Columns are cut at channels, rows anywhere. Images are unfolded again for each cut of the rows,
-        // so that channels are cut first.
-        let unit = self.windows.as_ref().map_or(self.input, Windows::elements).max(1);
-        let units = (most / (unit * self.width).max(1)).clamp(1, self.input.div_ceil(unit).max(1));
-        let height = (most / (unit * units)).clamp(1, self.width.max(1));
+        let (unit, read) = match &self.windows {
+            // A channel's pixels, and what windows cover of them, which is laid down.
+            Some(windows) => {
+                let (channels, unit) = (windows.channels().max(1), windows.elements().max(1));
+                (unit, windows.numbers() / channels + unit * self.positions)
+            }
+            None => (1, self.positions),
+        };
+        let balanced = (most / unit * read / self.positions.max(1)).isqrt();
+        let height = balanced.min(most / unit).clamp(1, self.width.max(1));
+        let height = self.width.div_ceil(self.width.div_ceil(height).max(1)).max(1);
+        let units = (most / (unit * height)).max(1);
         let mut list = Vec::new();
-        for first in (0..self.input).step_by(unit * units) {
-            let columns = first..(first + unit * units).min(self.input);
-            for first in (0..self.width).step_by(height) {
-                let rows = first..(first + height).min(self.width);
+        for units in even_steps(0..self.input.div_ceil(unit), units) {
+            let columns = units.start * unit..(units.end * unit).min(self.input);
+            for rows in even_steps(0..self.width, height) {
                 list.push(Slice { rows, columns: columns.clone() });
             }
         }
@@ -168,28 +181,30 @@ impl Deferred {
         slice: &Slice,
         out: &mut Vec<T>,
     ) {
-        let (t, p, width) = (group.positions, group.input, group.width);
-        let Slice { rows, columns } = slice;
+        let (t, Slice { rows, columns }) = (group.positions, slice);
         let len = slice.len();
         out.resize(examples.len() * self.rows * len, T::default());
         let writing = out.par_chunks_exact_mut(self.rows * len).zip(examples);
         writing.for_each_init(Vec::new, |unfolded, (out, example)| {
-            let [a, delta] = group.arrays.map(|array| features.part(array, example..example + 1));
-            if let Some(windows) = &group.windows {
-                let elements = windows.elements().max(1);
-                let channels = columns.start / elements..columns.end / elements;
-                unfolded.resize(columns.len() * t, T::default());
-                windows.unfold(&a, channels, unfolded);
-            }
-            for (delta, out) in delta.chunks_exact(t * width).zip(out.chunks_exact_mut(len)) {
-                // These rows of the slice: the last position of δ ends where they do.
-                let delta = &delta[rows.start..(t - 1) * width + rows.end];
-                if group.windows.is_some() {
-                    product_ab((columns.len(), rows.len(), t), unfolded, (delta, width), out);
-                } else {
-                    product_atb((rows.len(), p, t), (delta, width), &a, out);
-                }
-            }
+            let [a, delta] = group.arrays;
+            let (delta, apart) = features.columns(delta, example, self.rows * t, rows.clone());
+            let deltas = delta.chunks(t * apart).zip(out.chunks_exact_mut(len));
+            let Some(windows) = &group.windows else {
+                let (a, width) = features.columns(a, example, t, columns.clone());
+                let shape = (rows.len(), columns.len(), t);
+                deltas
+                    .for_each(|(delta, out)| product_atb(shape, (delta, apart), (&a, width), out));
+                return;
+            };
+            let elements = windows.elements().max(1);
+            let plane = windows.numbers() / windows.channels().max(1);
+            let channels = columns.start / elements..columns.end / elements;
+            let pixels = channels.start * plane..channels.end * plane;
+            let (image, _) = features.columns(a, example, 1, pixels);
+            unfolded.resize(columns.len() * t, T::default());
+            windows.unfold(&image, 0..channels.len(), unfolded);
+            let shape = (columns.len(), rows.len(), t);
+            deltas.for_each(|(delta, out)| product_ab(shape, unfolded, (delta, apart), out));
         });
     }
 }
@@ -307,6 +322,35 @@ mod tests {
         sweep.components()[0].windows.clone().expect("windows")
     }
 
+    /// Every number of a gradient is in one slice, which has no more than it may; what slices read is cut
+    /// both ways, where windows overlap and where there are none.
+    #[test]
+    fn slices_cover_a_gradient_once() {
+        let of_images = windows();
+        let (positions, input) = (of_images.positions(), 12);
+        let arrays = [0, 1];
+        for windows in [Some(of_images), None] {
+            let group = Group { arrays, positions, input, width: 40, windows };
+            for most in [0, 1, 7, 64, 100, 480] {
+                let slices = group.slices(most);
+                let mut seen = vec![0; input * 40];
+                for Slice { rows, columns } in &slices {
+                    let entries =
+                        rows.clone().flat_map(|row| columns.clone().map(move |c| (row, c)));
+                    entries.for_each(|(row, column)| seen[row * input + column] += 1);
+                }
+                assert!(seen.iter().all(|times| *times == 1), "{most}");
+                let unit = group.windows.as_ref().map_or(1, Windows::elements);
+                let longest = slices.iter().map(Slice::len).max();
+                assert!(longest <= Some(most.max(unit)), "{most} {longest:?}");
+                let cut =
+                    |whole: usize, of: fn(&Slice) -> usize| slices.iter().all(|s| of(s) < whole);
+                let both = cut(40, |s| s.rows.len()) && cut(input, |s| s.columns.len());
+                assert_eq!(both, most <= 100, "{most}");
+            }
+        }
+    }
+
     /// Slices of rows, of channels, and of both add up to the products with the unfolded image.
     #[test]
     fn slices_of_images_add_up_as_those_of_windows() {
@@ -350,9 +394,9 @@ mod tests {
             // In rows of products of six examples: all at once, channel by channel, and less than one.
             let width = if trace { OUTPUTS * COTANGENT } else { COTANGENT };
             let rows = if trace { 6 } else { 6 * OUTPUTS };
-            for (room, slices) in [(10_000, 1), (rows * 4 * width, 3), (rows * 8, 3 * width / 2)] {
+            for room in [10_000, rows * 4 * width, rows * 8] {
                 let (found, count) = products(&images, Some(windows.clone()), trace, room);
-                assert_eq!(count, slices, "{trace} {room}");
+                assert_eq!(count == 1, room == 10_000, "{trace} {room}");
                 let gaps = found.iter().zip(&wanted).map(|(x, y)| (x - y).abs());
                 assert!(gaps.fold(0.0, f64::max) < 1e-12, "{trace} {room}");
             }

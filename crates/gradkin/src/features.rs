@@ -367,6 +367,25 @@ impl<T: Number> Features<T> {
         array[examples.start * width..examples.end * width].into()
     }
 
+    /// Some columns of an example's numbers seen as `[rows, …]`, and how far rows lie apart.
+    pub(crate) fn columns(
+        &self,
+        array: usize,
+        example: usize,
+        rows: usize,
+        columns: Range<usize>,
+    ) -> (Cow<'_, [T]>, usize) {
+        if let Some(packed) = self.packed.get(array) {
+            let apart = columns.len();
+            return (packed.read(example..example + 1, rows, columns).into(), apart);
+        }
+        let array = self.arrays[array].as_slice();
+        let width = array.len() / self.count.max(1);
+        let (apart, start) = (width / rows.max(1), example * width);
+        let last = (rows.max(1) - 1) * apart;
+        (array[start + columns.start..start + last + columns.end].into(), apart)
+    }
+
     /// Room for so many examples. What stands there from before is overwritten example by example.
     fn resize(&mut self, recipe: &Recipe, count: usize) {
         let (_, widths, index_widths) = recipe.layout();
@@ -783,7 +802,7 @@ fn add_self_kernel<T: Number>(
                 let a = &raw.input[at..at + t * p];
                 for (c, written) in written.chunks_exact_mut(q * p).enumerate() {
                     let at = ((b * d + c) * g_count + g) * t * q;
-                    product_atb((q, p, t), (&raw.delta[at..at + t * q], q), a, written);
+                    product_atb((q, p, t), (&raw.delta[at..at + t * q], q), (a, p), written);
                 }
                 add_written(&written, d, kernel);
             }

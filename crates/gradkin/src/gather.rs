@@ -475,7 +475,7 @@ impl<T: Number> Part<T> {
                 }
             }
             share.resize(width * p, T::default());
-            product_atb((width, p, self.members.len() * t), (mixed, width), right, share);
+            product_atb((width, p, self.members.len() * t), (mixed, width), (right, p), share);
             for (row, share) in share.chunks_exact(q * p).enumerate() {
                 take(first + row, share);
             }

@@ -127,16 +127,16 @@ pub(crate) fn add_product_ab<T: Number>(
     multiply(c, Accum::Add, a, b, T::from_f64(1.0));
 }
 
-/// `c = aᵀ · b` for row-major a `[k, m]` within rows of `stride` numbers, b `[k, n]`, c `[m, n]`, on the
+/// `c = aᵀ · b` for row-major a `[k, m]` and b `[k, n]` within rows of so many numbers each, c `[m, n]`, on the
 /// calling thread.
 pub(crate) fn product_atb<T: Number>(
     (m, n, k): (usize, usize, usize),
-    (a, stride): (&[T], usize),
-    b: &[T],
+    (a, down): (&[T], usize),
+    (b, across): (&[T], usize),
     c: &mut [T],
 ) {
-    let a = MatRef::from_row_major_slice_with_stride(a, k, m, stride);
-    let b = MatRef::from_row_major_slice(b, k, n);
+    let a = MatRef::from_row_major_slice_with_stride(a, k, m, down);
+    let b = MatRef::from_row_major_slice_with_stride(b, k, n, across);
     let c = MatMut::from_row_major_slice_mut(c, m, n);
     multiply(c, Accum::Replace, a.transpose(), b, T::from_f64(1.0));
 }
