@@ -71,6 +71,11 @@ impl Windows {
         self.window.kernel_count()
     }
 
+    /// Numbers of one channel of an image.
+    pub fn pixels(&self) -> usize {
+        self.window.in_count()
+    }
+
     /// Positions of the window, T.
     pub fn positions(&self) -> usize {
         self.window.out_count()
@@ -82,9 +87,9 @@ impl Windows {
     /// Everything in `columns` is written over; what lies on padding is zero.
     ///
     /// # Panics
-    /// Where `image` is shorter than [`Windows::numbers`], and where `channels` reaches beyond them.
+    /// Where `image`, which may be the first few channels only, ends before `channels` do.
     pub fn unfold<T: WithDType>(&self, image: &[T], channels: Range<usize>, columns: &mut [T]) {
-        let plane = self.window.in_count();
+        let plane = self.pixels();
         self.unfolding.write(&image[channels.start * plane..channels.end * plane], columns);
     }
 

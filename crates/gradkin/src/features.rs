@@ -381,9 +381,9 @@ impl<T: Number> Features<T> {
         }
         let array = self.arrays[array].as_slice();
         let width = array.len() / self.count.max(1);
-        let (apart, start) = (width / rows.max(1), example * width);
-        let last = (rows.max(1) - 1) * apart;
-        (array[start + columns.start..start + last + columns.end].into(), apart)
+        let apart = width / rows.max(1);
+        let (first, last) = (example * width, (example + 1) * width - apart);
+        (array[first + columns.start..last + columns.end].into(), apart)
     }
 
     /// Room for so many examples. What stands there from before is overwritten example by example.
