@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use candle_core::{Tensor, WithDType};
 
-use crate::tensor::{Folding, SummedGradient, Unfolding, Window};
+use crate::tensor::{SummedGradient, Unfolding, Window};
 
 /// The windows of a convolution of one group over the image of one example, `[channels, size]`.
 ///
@@ -29,7 +29,6 @@ pub struct Windows {
     channels: usize,
     window: Window,
     unfolding: Arc<Unfolding>,
-    folding: Arc<Folding>,
 }
 
 impl fmt::Debug for Windows {
@@ -51,9 +50,7 @@ impl PartialEq for Windows {
 
 impl Windows {
     pub(crate) fn new(channels: usize, window: &Window) -> Self {
-        let (unfolding, folding) = (Unfolding::new(window), Folding::new(window));
-        let (unfolding, folding) = (Arc::new(unfolding), Arc::new(folding));
-        Self { channels, window: window.clone(), unfolding, folding }
+        Self { channels, window: window.clone(), unfolding: Arc::new(Unfolding::new(window)) }
     }
 
     /// Channels of the image.
@@ -121,12 +118,12 @@ impl Windows {
     }
 
     /// The transpose of [`Windows::columns`]: what lies in columns `[channels · elements, T]` is added to the
-    /// pixels of the image that it would have come from.
+    /// pixels of the image that it would have come from. What columns have on padding is set to zero.
     ///
     /// # Panics
     /// Where `image` is shorter than [`Windows::numbers`].
-    pub fn fold<T: WithDType>(&self, columns: &[T], image: &mut [T]) {
-        self.folding.add(columns, &mut image[..self.numbers()]);
+    pub fn fold<T: WithDType>(&self, columns: &mut [T], image: &mut [T]) {
+        self.unfolding.add(columns, &mut image[..self.numbers()]);
     }
 }
 
@@ -161,7 +158,7 @@ mod tests {
             // ⟨unfold(x), y⟩ = ⟨x, fold(y)⟩.
             let y: Vec<f64> = (0..wanted.len()).map(|i| (0.3 * i as f64).sin()).collect();
             let mut folded = vec![0.0; windows.numbers()];
-            windows.fold(&y, &mut folded);
+            windows.fold(&mut y.clone(), &mut folded);
             let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
             assert!((dot(&wanted, &y) - dot(&image, &folded)).abs() < 1e-10);
         }

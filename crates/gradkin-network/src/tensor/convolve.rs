@@ -9,7 +9,7 @@ use faer::{Accum, MatMut, MatRef};
 use super::product::{behind, in_their_float, matrix, strided, sum_of_products};
 use super::rows::with;
 use super::scratch::{Room, Scratch};
-use super::unfold::{Folding, Unfold, Unfolding};
+use super::unfold::{Unfold, Unfolding};
 use super::window::Window;
 use super::{multiply, portable};
 
@@ -165,13 +165,13 @@ impl FoldedProduct {
             return out;
         }
         let w = matrix(w, layout, 0, &[]);
-        let folding = Folding::new(&self.0);
+        let unfolding = Unfolding::new(&self.0);
         let mut columns = Room::of(rows * positions);
         for (y, out) in y.chunks_exact(r * positions).zip(out.chunks_exact_mut(image)) {
             let y = MatRef::from_row_major_slice(y, r, positions);
             let target = MatMut::from_row_major_slice_mut(&mut columns, rows, positions);
             multiply(target, Accum::Replace, w, y, one());
-            folding.add(&columns, out);
+            unfolding.add(&mut columns, out);
         }
         out
     }

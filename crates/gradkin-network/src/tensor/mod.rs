@@ -26,7 +26,7 @@ pub(crate) use limit::{checked_count, countable, within};
 pub use multiply::multiply;
 pub use product::product;
 pub(crate) use product::{shared_product, sum_of_products, sum_rows};
-pub(crate) use unfold::{Fold, Folding, Unfold, Unfolding};
+pub(crate) use unfold::{Fold, Unfold, Unfolding};
 pub(crate) use weight_gradient::WeightGradient;
 pub(crate) use window::{Axis, Padding, Window, sizes as window_sizes};
 pub(crate) use window_sum::WindowSum;

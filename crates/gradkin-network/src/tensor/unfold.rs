@@ -4,6 +4,8 @@
 //! channel and kernel element. A convolution is then one matrix product, and the unfolded input is
 //! exactly the factor a of the weight's gradient Σ δ ⊗ a.
 
+use std::ops::Range;
+
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, WithDType};
 
 use super::portable;
@@ -168,7 +170,7 @@ fn joined(runs: &[Run]) -> Vec<Run> {
 }
 
 /// The columns of one plane that no run covers: padding.
-fn padding(runs: &[Run], columns: usize) -> Vec<std::ops::Range<usize>> {
+fn padding(runs: &[Run], columns: usize) -> Vec<Range<usize>> {
     let mut gaps = Vec::new();
     let mut end = 0;
     for run in runs {
@@ -188,18 +190,24 @@ fn unfold<T: WithDType>(data: &[T], planes: usize, window: &Window) -> Vec<T> {
 }
 
 fn fold<T: WithDType>(data: &[T], planes: usize, window: &Window) -> Vec<T> {
-    let mut out = vec![T::zero(); planes * window.in_count()];
-    Folding::new(window).add(data, &mut out);
+    let unfolding = Unfolding::new(window);
+    let mut out = vec![T::zero(); planes * unfolding.size];
+    let mut own = vec![T::zero(); unfolding.columns];
+    let planes = out.chunks_exact_mut(unfolding.size.max(1));
+    for (columns, plane) in data.chunks_exact(unfolding.columns.max(1)).zip(planes) {
+        own.copy_from_slice(columns);
+        unfolding.add(&mut own, plane);
+    }
     out
 }
 
-/// How a window copies planes to columns.
+/// How a window copies planes to columns, and adds columns up to planes.
 pub(crate) struct Unfolding {
     size: usize,
     columns: usize,
     stride: usize,
     runs: Vec<Run>,
-    padding: Vec<std::ops::Range<usize>>,
+    padding: Vec<Range<usize>>,
 }
 
 impl Unfolding {
@@ -225,38 +233,34 @@ impl Unfolding {
                     target.iter_mut().zip(source).for_each(|(value, source)| *value = *source);
                 }
             }
-            self.padding.iter().for_each(|gap| column[gap.clone()].fill(T::zero()));
+            self.clear_padding(column);
+        }
+    }
+
+    /// Add columns to all planes. What they have on padding is set to zero first, for joined runs reach over it:
+    /// sums of whole planes take half as long as those of their rows.
+    pub(crate) fn add<T: WithDType>(&self, columns: &mut [T], out: &mut [T]) {
+        pulp::Arch::new().dispatch(Adding { unfolding: self, columns, out });
+    }
+
+    #[inline(always)]
+    fn clear_padding<T: WithDType>(&self, column: &mut [T]) {
+        for gap in &self.padding {
+            // Most are the one element that a row ends with, which is less than a call takes.
+            match gap.len() {
+                1 => column[gap.start] = T::zero(),
+                _ => column[gap.clone()].fill(T::zero()),
+            }
         }
     }
 }
 
-/// How a window adds columns up to planes.
-pub(crate) struct Folding {
-    size: usize,
-    columns: usize,
-    stride: usize,
-    runs: Vec<Run>,
-}
-
-impl Folding {
-    pub(crate) fn new(window: &Window) -> Self {
-        let (size, columns) = (window.in_count(), window.kernel_count() * window.out_count());
-        let stride = window.axes.last().map_or(1, |a| a.stride);
-        Self { size, columns, stride, runs: runs(window) }
-    }
-
-    /// Add to all planes.
-    pub(crate) fn add<T: WithDType>(&self, data: &[T], out: &mut [T]) {
-        pulp::Arch::new().dispatch(Adding { folding: self, data, out });
-    }
-}
-
-/// The sums of [`Folding::add`], compiled for each set of vector instructions and run with the widest
+/// The sums of [`Unfolding::add`], compiled for each set of vector instructions and run with the widest
 /// that the processor has.
-struct Adding<'f, T> {
-    folding: &'f Folding,
-    data: &'f [T],
-    out: &'f mut [T],
+struct Adding<'u, T> {
+    unfolding: &'u Unfolding,
+    columns: &'u mut [T],
+    out: &'u mut [T],
 }
 
 impl<T: WithDType> pulp::WithSimd for Adding<'_, T> {
@@ -264,12 +268,13 @@ impl<T: WithDType> pulp::WithSimd for Adding<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: pulp::Simd>(self, _: S) {
-        let Self { folding, data, out } = self;
-        let planes = out.chunks_exact_mut(folding.size.max(1));
-        for (column, plane) in data.chunks_exact(folding.columns.max(1)).zip(planes) {
-            for run in &folding.runs {
+        let Self { unfolding, columns, out } = self;
+        let planes = out.chunks_exact_mut(unfolding.size.max(1));
+        for (column, plane) in columns.chunks_exact_mut(unfolding.columns.max(1)).zip(planes) {
+            unfolding.clear_padding(column);
+            for run in &unfolding.runs {
                 let source = &column[run.column..run.column + run.len];
-                add_apart(source, &mut plane[run.plane..], folding.stride);
+                add_apart(source, &mut plane[run.plane..], unfolding.stride);
             }
         }
     }
