@@ -52,7 +52,7 @@ pub use parameters::{Parameter, Uncounted};
 pub use point::Point;
 pub use second::{Adjoint, Ascent, Record};
 pub use sweep::{BatchStatistics, Collected, Component, Imaged, Sink, Sweep};
-pub use tensor::{multiply, product};
+pub use tensor::{multiply, multiply_lower, product};
 pub use weights::WeightsReport;
 pub use windows::Windows;
 

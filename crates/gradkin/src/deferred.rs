@@ -14,10 +14,11 @@ use crate::blocks::even_steps;
 use crate::features::{Arrays, Features};
 use crate::number::{Into, Number, add_product_aat, product_ab, product_abt, product_atb};
 
-/// Numbers of a gradient's row that a slice has at most. Products of more are no faster, lose digits in single
-/// precision, where slices are added up in double, and need memory whose first use costs more than the sums. No
-/// power of two: the starts of examples would share few places in the cache (a twentieth of the time).
-const LONGEST: usize = 4000;
+/// Numbers of a gradient's row that a slice has at most. Shorter slices read more of the factors for each number that
+/// is written; longer ones lose digits in single precision, where slices are added up in double, and need memory
+/// whose first use costs more than the sums. No power of two: the starts of examples would share few places in the
+/// cache (a twentieth of the time).
+const LONGEST: usize = 8000;
 
 /// Pairs of a square in the making: examples of the left and of the right block, and each product.
 pub(crate) struct Part {

@@ -2,7 +2,7 @@
 
 use faer::{Accum, MatMut, MatRef};
 use gradkin_network::candle_core::{self, DType, Device, Tensor, WithDType};
-use gradkin_network::multiply;
+use gradkin_network::{multiply, multiply_lower};
 
 /// f32 or f64.
 pub(crate) trait Number:
@@ -69,25 +69,10 @@ pub(crate) fn product_abt<T: Number>(
     multiply(c, accum, a, b.transpose(), T::from_f64(1.0));
 }
 
-/// The lower triangle of `c += a · aᵀ` for row-major a `[n, k]`, c `[n, n]`, on the calling thread. What
-/// stands above the diagonal afterwards is of no meaning until [`mirror`] has been called.
+/// The lower triangle of `c += a · aᵀ` for row-major a `[n, k]`, c `[n, n]`, on the calling thread.
 pub(crate) fn add_product_aat<T: Number>((n, k): (usize, usize), a: &[T], c: &mut [T]) {
     let a = MatRef::from_row_major_slice(a, n, k);
-    add_lower(a, MatMut::from_row_major_slice_mut(c, n, n));
-}
-
-/// Halves down to squares that a product is efficient for.
-fn add_lower<T: Number>(a: MatRef<T>, c: MatMut<T>) {
-    const SMALL: usize = 48;
-    let n = a.nrows();
-    if n <= SMALL {
-        return multiply(c, Accum::Add, a, a.transpose(), T::from_f64(1.0));
-    }
-    let (top, bottom) = a.split_at_row(n / 2);
-    let (first, _, below, last) = c.split_at_mut(n / 2, n / 2);
-    add_lower(top, first);
-    multiply(below, Accum::Add, bottom, top.transpose(), T::from_f64(1.0));
-    add_lower(bottom, last);
+    multiply_lower(MatMut::from_row_major_slice_mut(c, n, n), a);
 }
 
 /// Copies what stands below the diagonal of `[n, n]` above it.

@@ -23,7 +23,7 @@ mod window_sum;
 pub(crate) use convolve::{FoldedProduct, SummedGradient, UnfoldedProduct, both_products};
 pub(crate) use index::{add_rows, max_windows, spread_max};
 pub(crate) use limit::{checked_count, countable, within};
-pub use multiply::multiply;
+pub use multiply::{multiply, multiply_lower};
 pub use product::product;
 pub(crate) use product::{shared_product, sum_of_products, sum_rows};
 pub(crate) use unfold::{Fold, Unfold, Unfolding};
