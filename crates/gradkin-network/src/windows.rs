@@ -118,11 +118,11 @@ impl Windows {
     }
 
     /// The transpose of [`Windows::columns`]: what lies in columns `[channels · elements, T]` is added to the
-    /// pixels of the image that it would have come from. What columns have on padding is set to zero.
+    /// pixels of the image that it would have come from.
     ///
     /// # Panics
     /// Where `image` is shorter than [`Windows::numbers`].
-    pub fn fold<T: WithDType>(&self, columns: &mut [T], image: &mut [T]) {
+    pub fn fold<T: WithDType>(&self, columns: &[T], image: &mut [T]) {
         self.unfolding.add(columns, &mut image[..self.numbers()]);
     }
 }
@@ -158,7 +158,7 @@ mod tests {
             // ⟨unfold(x), y⟩ = ⟨x, fold(y)⟩.
             let y: Vec<f64> = (0..wanted.len()).map(|i| (0.3 * i as f64).sin()).collect();
             let mut folded = vec![0.0; windows.numbers()];
-            windows.fold(&mut y.clone(), &mut folded);
+            windows.fold(&y, &mut folded);
             let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
             assert!((dot(&wanted, &y) - dot(&image, &folded)).abs() < 1e-10);
         }

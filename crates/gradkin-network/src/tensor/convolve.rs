@@ -171,7 +171,7 @@ impl FoldedProduct {
             let y = MatRef::from_row_major_slice(y, r, positions);
             let target = MatMut::from_row_major_slice_mut(&mut columns, rows, positions);
             multiply(target, Accum::Replace, w, y, one());
-            unfolding.add(&mut columns, out);
+            unfolding.add(&columns, out);
         }
         out
     }

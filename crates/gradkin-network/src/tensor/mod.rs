@@ -15,6 +15,7 @@ mod portable;
 mod product;
 pub(crate) mod rows;
 mod scratch;
+mod stripes;
 mod unfold;
 mod weight_gradient;
 mod window;

@@ -10,7 +10,7 @@ use std::sync::{Mutex, OnceLock};
 
 use candle_core::{DType, Device, DeviceLocation, Result, Tensor};
 
-use super::unfold::position_in_plane;
+use super::stripes::position_in_plane;
 use super::window::{Axis, Window};
 
 /// Whether a tensor is met by the operations of this crate, rather than by those of the tensor library. The

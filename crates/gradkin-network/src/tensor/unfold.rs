@@ -7,8 +7,10 @@
 use std::ops::Range;
 
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, WithDType};
+use pulp::{Arch, Simd, WithSimd};
 
 use super::portable;
+use super::stripes::{Stripe, padding, stripes, stripes_of_copies};
 use super::window::Window;
 
 /// `[M, C, *spatial]` → `[M, C·K, O]`.
@@ -104,84 +106,6 @@ impl CustomOp1 for Fold {
     }
 }
 
-/// A run of window positions along the last axis: `len` elements of the column matrix from
-/// `column`, lying in the plane from `plane` in steps of the stride.
-#[derive(Debug, Clone)]
-pub(super) struct Run {
-    pub(super) column: usize,
-    pub(super) plane: usize,
-    pub(super) len: usize,
-}
-
-/// Every run of a window, in the order of the column matrix.
-pub(super) fn runs(window: &Window) -> Vec<Run> {
-    let (last, outer) = match window.axes.split_last() {
-        Some(parts) => parts,
-        None => return vec![Run { column: 0, plane: 0, len: 1 }],
-    };
-    let out_count = window.out_count();
-    let mut list = Vec::new();
-    for k in 0..window.kernel_count() {
-        let k_last = k % last.kernel;
-        let covered = last.covered(k_last);
-        if covered.is_empty() {
-            continue;
-        }
-        let first = covered.start * last.stride + k_last * last.dilation - last.before;
-        for row in 0..out_count / last.out.max(1) {
-            if let Some(plane_row) = position_in_plane(outer, k / last.kernel, row) {
-                list.push(Run {
-                    column: k * out_count + row * last.out + covered.start,
-                    plane: plane_row * last.size + first,
-                    len: covered.len(),
-                });
-            }
-        }
-    }
-    list
-}
-
-/// Where in the plane of these axes element `k` of window `o` lies, if it is not padding.
-pub(super) fn position_in_plane(axes: &[super::Axis], mut k: usize, mut o: usize) -> Option<usize> {
-    let mut row = 0;
-    let mut scale = 1;
-    for axis in axes.iter().rev() {
-        row += scale * axis.position(o % axis.out, k % axis.kernel)?;
-        scale *= axis.size;
-        k /= axis.kernel;
-        o /= axis.out;
-    }
-    Some(row)
-}
-
-/// Runs that follow each other alike in plane and column matrix, as where a window keeps the size of
-/// what it slides over, joined to long ones: between them, the joined run brings what another row has.
-fn joined(runs: &[Run]) -> Vec<Run> {
-    let mut long = Vec::<Run>::new();
-    for run in runs {
-        match long.last_mut() {
-            Some(last) if run.column - last.column == run.plane.wrapping_sub(last.plane) => {
-                last.len = run.column + run.len - last.column;
-            }
-            _ => long.push(run.clone()),
-        }
-    }
-    long
-}
-
-/// The columns of one plane that no run covers: padding.
-fn padding(runs: &[Run], columns: usize) -> Vec<Range<usize>> {
-    let mut gaps = Vec::new();
-    let mut end = 0;
-    for run in runs {
-        gaps.push(end..run.column);
-        end = run.column + run.len;
-    }
-    gaps.push(end..columns);
-    gaps.retain(|gap| !gap.is_empty());
-    gaps
-}
-
 fn unfold<T: WithDType>(data: &[T], planes: usize, window: &Window) -> Vec<T> {
     let columns = window.kernel_count() * window.out_count();
     let mut out = vec![T::zero(); planes * columns];
@@ -190,14 +114,8 @@ fn unfold<T: WithDType>(data: &[T], planes: usize, window: &Window) -> Vec<T> {
 }
 
 fn fold<T: WithDType>(data: &[T], planes: usize, window: &Window) -> Vec<T> {
-    let unfolding = Unfolding::new(window);
-    let mut out = vec![T::zero(); planes * unfolding.size];
-    let mut own = vec![T::zero(); unfolding.columns];
-    let planes = out.chunks_exact_mut(unfolding.size.max(1));
-    for (columns, plane) in data.chunks_exact(unfolding.columns.max(1)).zip(planes) {
-        own.copy_from_slice(columns);
-        unfolding.add(&mut own, plane);
-    }
+    let mut out = vec![T::zero(); planes * window.in_count()];
+    Unfolding::new(window).add(data, &mut out);
     out
 }
 
@@ -206,7 +124,9 @@ pub(crate) struct Unfolding {
     size: usize,
     columns: usize,
     stride: usize,
-    runs: Vec<Run>,
+    stripes: Vec<Stripe>,
+    /// The same stripes where they are only read; these may reach over padding.
+    copies: Vec<Stripe>,
     padding: Vec<Range<usize>>,
 }
 
@@ -214,81 +134,72 @@ impl Unfolding {
     pub(crate) fn new(window: &Window) -> Self {
         let (size, columns) = (window.in_count(), window.kernel_count() * window.out_count());
         let stride = window.axes.last().map_or(1, |a| a.stride);
-        let runs = runs(window);
-        let padding = padding(&runs, columns);
-        let runs = if stride == 1 { joined(&runs) } else { runs };
-        Self { size, columns, stride, runs, padding }
+        let stripes = stripes(window);
+        let copies = if stride == 1 { stripes_of_copies(window) } else { stripes.clone() };
+        let padding = padding(&stripes, columns);
+        Self { size, columns, stride, stripes, copies, padding }
     }
 
     /// Columns of all planes.
     pub(crate) fn write<T: WithDType>(&self, data: &[T], out: &mut [T]) {
-        let planes = data.chunks_exact(self.size.max(1));
-        for (plane, column) in planes.zip(out.chunks_exact_mut(self.columns.max(1))) {
-            for run in &self.runs {
-                let target = &mut column[run.column..run.column + run.len];
-                if self.stride == 1 {
-                    target.copy_from_slice(&plane[run.plane..run.plane + run.len]);
-                } else {
-                    let source = plane[run.plane..].iter().step_by(self.stride);
-                    target.iter_mut().zip(source).for_each(|(value, source)| *value = *source);
-                }
-            }
-            self.clear_padding(column);
-        }
+        Arch::new().dispatch(Writing { unfolding: self, data, out });
     }
 
-    /// Add columns to all planes. What they have on padding is set to zero first, for joined runs reach over it:
-    /// sums of whole planes take half as long as those of their rows.
-    pub(crate) fn add<T: WithDType>(&self, columns: &mut [T], out: &mut [T]) {
-        pulp::Arch::new().dispatch(Adding { unfolding: self, columns, out });
-    }
-
-    #[inline(always)]
-    fn clear_padding<T: WithDType>(&self, column: &mut [T]) {
-        for gap in &self.padding {
-            // Most are the one element that a row ends with, which is less than a call takes.
-            match gap.len() {
-                1 => column[gap.start] = T::zero(),
-                _ => column[gap.clone()].fill(T::zero()),
-            }
-        }
+    /// Add columns to all planes.
+    pub(crate) fn add<T: WithDType>(&self, columns: &[T], out: &mut [T]) {
+        Arch::new().dispatch(Adding { unfolding: self, columns, out });
     }
 }
 
-/// The sums of [`Unfolding::add`], compiled for each set of vector instructions and run with the widest
+/// The copies of [`Unfolding::write`], compiled for each set of vector instructions and run with the widest
 /// that the processor has.
-struct Adding<'u, T> {
+struct Writing<'u, T> {
     unfolding: &'u Unfolding,
-    columns: &'u mut [T],
+    data: &'u [T],
     out: &'u mut [T],
 }
 
-impl<T: WithDType> pulp::WithSimd for Adding<'_, T> {
+impl<T: WithDType> WithSimd for Writing<'_, T> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: pulp::Simd>(self, _: S) {
-        let Self { unfolding, columns, out } = self;
-        let planes = out.chunks_exact_mut(unfolding.size.max(1));
-        for (column, plane) in columns.chunks_exact_mut(unfolding.columns.max(1)).zip(planes) {
-            unfolding.clear_padding(column);
-            for run in &unfolding.runs {
-                let source = &column[run.column..run.column + run.len];
-                add_apart(source, &mut plane[run.plane..], unfolding.stride);
+    fn with_simd<S: Simd>(self, _: S) {
+        let Unfolding { size, columns, stride, copies, padding, .. } = self.unfolding;
+        let planes = self.data.chunks_exact((*size).max(1));
+        for (plane, columns) in planes.zip(self.out.chunks_exact_mut((*columns).max(1))) {
+            for stripe in copies {
+                stripe.to_columns::<false, T>(plane, columns, *stride);
+            }
+            for gap in padding {
+                // Most are the one element that a row ends with, which is less than a call takes.
+                match gap.len() {
+                    1 => columns[gap.start] = T::zero(),
+                    _ => columns[gap.clone()].fill(T::zero()),
+                }
             }
         }
     }
 }
 
-/// Add numbers to those of a target that lie a stride apart.
-#[inline(always)]
-pub(super) fn add_apart<T: WithDType>(source: &[T], target: &mut [T], stride: usize) {
-    if stride == 1 {
-        let target = &mut target[..source.len()];
-        target.iter_mut().zip(source).for_each(|(value, add)| *value += *add);
-    } else {
-        let target = target.iter_mut().step_by(stride);
-        target.zip(source).for_each(|(value, add)| *value += *add);
+/// The sums of [`Unfolding::add`], compiled as those.
+struct Adding<'u, T> {
+    unfolding: &'u Unfolding,
+    columns: &'u [T],
+    out: &'u mut [T],
+}
+
+impl<T: WithDType> WithSimd for Adding<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Unfolding { size, columns, stride, stripes, .. } = self.unfolding;
+        let planes = self.out.chunks_exact_mut((*size).max(1));
+        for (columns, plane) in self.columns.chunks_exact((*columns).max(1)).zip(planes) {
+            for stripe in stripes {
+                stripe.add_to_plane(columns, plane, *stride);
+            }
+        }
     }
 }
 
@@ -319,16 +230,17 @@ mod tests {
 
     #[test]
     fn unfold_is_its_definition_and_fold_its_transpose() -> Result<()> {
-        for (stride, dilation, pad) in
-            [(1, 1, 0), (1, 1, 1), (1, 1, 2), (2, 1, 1), (1, 2, 2), (3, 2, 1)]
-        {
-            let window = Window {
-                axes: vec![axis(7, 3, stride, dilation, pad), axis(6, 3, stride, dilation, pad)],
-            };
-            let x = Tensor::randn(0f64, 1.0, (2, 3, 7, 6), &Device::Cpu)?;
+        let steps = [(1, 1, 0), (1, 1, 1), (1, 1, 2), (2, 1, 1), (1, 2, 2), (3, 2, 1)];
+        // Runs of all lengths that loops are compiled for, and longer ones.
+        let widths = (3..40).flat_map(|width| steps.map(|step| (width, step)));
+        for (width, (stride, dilation, pad)) in widths {
+            let axes = [7, width].map(|size| axis(size, 3, stride, dilation, pad));
+            let window = Window { axes: axes.to_vec() };
+            let x = Tensor::randn(0f64, 1.0, (2, 3, 7, width), &Device::Cpu)?;
             let columns = Unfold(window.clone()).apply(&x)?;
             let planes = x.flatten_all()?.to_vec1::<f64>()?;
-            let wanted: Vec<f64> = planes.chunks(42).flat_map(|p| plain(p, &window)).collect();
+            let planes = planes.chunks(7 * width);
+            let wanted: Vec<f64> = planes.flat_map(|p| plain(p, &window)).collect();
             assert_eq!(columns.flatten_all()?.to_vec1::<f64>()?, wanted);
             let y = columns.randn_like(0.0, 1.0)?;
             let back = Fold(window).apply(&y)?;

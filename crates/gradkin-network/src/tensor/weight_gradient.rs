@@ -14,7 +14,8 @@ use pulp::Simd;
 
 use super::product::{behind, in_their_float};
 use super::scratch::{Room as Memory, Scratch};
-use super::unfold::{Unfolding, position_in_plane};
+use super::stripes::position_in_plane;
+use super::unfold::Unfolding;
 use super::window::Window;
 use super::{multiply, portable};
 

@@ -4,7 +4,8 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, WithDType};
 use pulp::{Arch, Simd, WithSimd};
 
-use super::unfold::{Run, add_apart, by_float, runs, slice};
+use super::stripes::{Stripe, stripes_of_sums};
+use super::unfold::{by_float, slice};
 use super::{Window, portable};
 
 /// The sum of every window, axis by axis where that is not more: a kernel of 9 × 9 costs 18 additions so and
@@ -97,16 +98,17 @@ impl Stage {
         let mut result = vec![T::zero(); count];
         let stride = self.window.axes.last().map_or(1, |axis| axis.stride);
         let (size, out) = (self.window.in_count(), self.window.out_count());
-        let runs = &runs(&self.window);
-        let adding = Adding { runs, stride, size, out, back: self.back, data, result: &mut result };
+        let stripes = &stripes_of_sums(&self.window);
+        let adding =
+            Adding { stripes, stride, size, out, back: self.back, data, result: &mut result };
         Arch::new().dispatch(adding);
         result
     }
 }
 
-/// Additions along runs of window positions, compiled for each set of vector instructions.
+/// Additions along stripes of window positions, compiled for each set of vector instructions.
 struct Adding<'a, T> {
-    runs: &'a [Run],
+    stripes: &'a [Stripe],
     stride: usize,
     size: usize,
     out: usize,
@@ -120,25 +122,14 @@ impl<T: WithDType> WithSimd for Adding<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let Self { runs, stride, size, out, back, data, result } = self;
+        let Self { stripes, stride, size, out, back, data, result } = self;
         let (size, out) = (size.max(1), out.max(1));
         let (from, to) = if back { (out, size) } else { (size, out) };
         for (data, result) in data.chunks_exact(from).zip(result.chunks_exact_mut(to)) {
-            for run in runs {
-                // The elements of a window all belong to its one sum.
-                let first = run.column % out;
-                if back {
-                    let source = &data[first..first + run.len];
-                    add_apart(source, &mut result[run.plane..], stride);
-                    continue;
-                }
-                let target = &mut result[first..first + run.len];
-                if stride == 1 {
-                    let source = &data[run.plane..run.plane + run.len];
-                    target.iter_mut().zip(source).for_each(|(sum, x)| *sum += *x);
-                } else {
-                    let source = data[run.plane..].iter().step_by(stride);
-                    target.iter_mut().zip(source).for_each(|(sum, x)| *sum += *x);
+            for stripe in stripes {
+                match back {
+                    true => stripe.add_to_plane(data, result, stride),
+                    false => stripe.to_columns::<true, T>(data, result, stride),
                 }
             }
         }

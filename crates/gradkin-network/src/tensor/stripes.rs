@@ -1,0 +1,233 @@
+//! Where the positions of a window lie in an image and in the columns of its unfolding: row by row, in stripes of
+//! evenly spaced runs.
+//!
+//! Runs are a row of an image long, which is short. Loops over up to 32 numbers are compiled for each length, which
+//! takes 0.4 to 0.6 of the time of a loop over any length (runs of 8 to 32 added up, AVX2 and AVX-512).
+
+use std::ops::Range;
+
+use candle_core::WithDType;
+
+use super::window::{Axis, Window};
+
+/// A run of window positions along the last axis: `len` elements of the column matrix from
+/// `column`, lying in the plane from `plane` in steps of the stride.
+#[derive(Debug, Clone)]
+struct Run {
+    column: usize,
+    plane: usize,
+    len: usize,
+}
+
+/// Every run of a window, in the order of the column matrix.
+fn runs(window: &Window) -> Vec<Run> {
+    let (last, outer) = match window.axes.split_last() {
+        Some(parts) => parts,
+        None => return vec![Run { column: 0, plane: 0, len: 1 }],
+    };
+    let out_count = window.out_count();
+    let mut list = Vec::new();
+    for k in 0..window.kernel_count() {
+        let k_last = k % last.kernel;
+        let covered = last.covered(k_last);
+        if covered.is_empty() {
+            continue;
+        }
+        let first = covered.start * last.stride + k_last * last.dilation - last.before;
+        for row in 0..out_count / last.out.max(1) {
+            if let Some(plane_row) = position_in_plane(outer, k / last.kernel, row) {
+                list.push(Run {
+                    column: k * out_count + row * last.out + covered.start,
+                    plane: plane_row * last.size + first,
+                    len: covered.len(),
+                });
+            }
+        }
+    }
+    list
+}
+
+/// Where in the plane of these axes element `k` of window `o` lies, if it is not padding.
+pub(super) fn position_in_plane(axes: &[Axis], mut k: usize, mut o: usize) -> Option<usize> {
+    let mut row = 0;
+    let mut scale = 1;
+    for axis in axes.iter().rev() {
+        row += scale * axis.position(o % axis.out, k % axis.kernel)?;
+        scale *= axis.size;
+        k /= axis.kernel;
+        o /= axis.out;
+    }
+    Some(row)
+}
+
+/// Where evenly spaced runs start.
+#[derive(Debug, Clone, Copy)]
+struct Starts {
+    first: usize,
+    step: usize,
+}
+
+impl Starts {
+    fn at(self, i: usize) -> usize {
+        self.first + i * self.step
+    }
+}
+
+/// Runs of one length, evenly spaced in columns and in the plane.
+#[derive(Debug, Clone)]
+pub(super) struct Stripe {
+    columns: Starts,
+    plane: Starts,
+    len: usize,
+    count: usize,
+}
+
+/// The stripes of a window in the order of the column matrix.
+pub(super) fn stripes(window: &Window) -> Vec<Stripe> {
+    spaced(runs(window))
+}
+
+/// The same where columns have one row, to which all elements of the window add up.
+pub(super) fn stripes_of_sums(window: &Window) -> Vec<Stripe> {
+    let rows = runs(window).into_iter();
+    spaced(rows.map(|run| Run { column: run.column % window.out_count(), ..run }))
+}
+
+/// The same as [`stripes`] for copies to columns only, of a window that goes on in steps of one. Runs that follow
+/// each other alike in plane and columns, as where a window keeps the size of what it slides over, are joined to
+/// long ones; between them these bring what another row has, which is to be cleared.
+pub(super) fn stripes_of_copies(window: &Window) -> Vec<Stripe> {
+    let mut long = Vec::<Run>::new();
+    for run in runs(window) {
+        match long.last_mut() {
+            Some(last) if run.column - last.column == run.plane.wrapping_sub(last.plane) => {
+                last.len = run.column + run.len - last.column;
+            }
+            _ => long.push(run),
+        }
+    }
+    spaced(long)
+}
+
+fn spaced(runs: impl IntoIterator<Item = Run>) -> Vec<Stripe> {
+    let mut list = Vec::<Stripe>::new();
+    for run in runs {
+        if !list.last_mut().is_some_and(|stripe| stripe.takes(&run)) {
+            let [columns, plane] = [run.column, run.plane].map(|first| Starts { first, step: 0 });
+            list.push(Stripe { columns, plane, len: run.len, count: 1 });
+        }
+    }
+    list
+}
+
+/// The elements of so many columns that no stripe covers: padding.
+pub(super) fn padding(stripes: &[Stripe], columns: usize) -> Vec<Range<usize>> {
+    let mut gaps = Vec::new();
+    let mut end = 0;
+    for stripe in stripes {
+        for start in (0..stripe.count).map(|i| stripe.columns.at(i)) {
+            gaps.push(end..start);
+            end = start + stripe.len;
+        }
+    }
+    gaps.push(end..columns);
+    gaps.retain(|gap| !gap.is_empty());
+    gaps
+}
+
+impl Stripe {
+    /// Takes a run in, if it follows as the others do.
+    fn takes(&mut self, run: &Run) -> bool {
+        let columns = run.column.checked_sub(self.columns.first);
+        let ahead = columns.zip(run.plane.checked_sub(self.plane.first));
+        let Some(ahead) = ahead.filter(|_| run.len == self.len) else { return false };
+        if self.count == 1 {
+            (self.columns.step, self.plane.step) = ahead;
+        }
+        let follows = ahead == (self.count * self.columns.step, self.count * self.plane.step);
+        self.count += usize::from(follows);
+        follows
+    }
+
+    /// Copies runs of the plane, where they lie in steps of `stride`, to columns, or adds them to what is there.
+    #[inline(always)]
+    pub(super) fn to_columns<const ADD: bool, T: WithDType>(
+        &self,
+        plane: &[T],
+        columns: &mut [T],
+        stride: usize,
+    ) {
+        if stride == 1 {
+            return self.meet::<ADD, T>((plane, self.plane), (columns, self.columns));
+        }
+        for i in 0..self.count {
+            let source = plane[self.plane.at(i)..].iter().step_by(stride);
+            let target = &mut columns[self.columns.at(i)..][..self.len];
+            for (value, x) in target.iter_mut().zip(source) {
+                *value = if ADD { *value + *x } else { *x };
+            }
+        }
+    }
+
+    /// Adds runs of columns to those of the plane.
+    #[inline(always)]
+    pub(super) fn add_to_plane<T: WithDType>(&self, columns: &[T], plane: &mut [T], stride: usize) {
+        if stride == 1 {
+            return self.meet::<true, T>((columns, self.columns), (plane, self.plane));
+        }
+        for i in 0..self.count {
+            let source = &columns[self.columns.at(i)..][..self.len];
+            let target = plane[self.plane.at(i)..].iter_mut().step_by(stride);
+            for (value, x) in target.zip(source) {
+                *value += *x;
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn meet<const ADD: bool, T: WithDType>(
+        &self,
+        (source, from): (&[T], Starts),
+        (target, to): (&mut [T], Starts),
+    ) {
+        macro_rules! by_length {
+            ($($len:literal)*) => {
+                match self.len {
+                    $($len => for i in 0..self.count {
+                        let (source, target) = (&source[from.at(i)..], &mut target[to.at(i)..]);
+                        run_of::<ADD, $len, T>(source, target);
+                    })*
+                    len => for i in 0..self.count {
+                        let source = &source[from.at(i)..][..len];
+                        let target = &mut target[to.at(i)..][..len];
+                        if !ADD {
+                            target.copy_from_slice(source);
+                            continue;
+                        }
+                        for (value, x) in target.iter_mut().zip(source) {
+                            *value += *x;
+                        }
+                    }
+                }
+            };
+        }
+        by_length!(
+            1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32
+        );
+    }
+}
+
+/// Copies N numbers, or adds them to what is there. All are read before any is written, so that they are known not to
+/// meet each other.
+#[inline(always)]
+fn run_of<const ADD: bool, const N: usize, T: WithDType>(source: &[T], target: &mut [T]) {
+    let source = source[..N].as_chunks::<N>().0[0];
+    let target = &mut target[..N].as_chunks_mut::<N>().0[0];
+    let mut result = if ADD { *target } else { source };
+    if ADD {
+        for (value, x) in result.iter_mut().zip(source) {
+            *value += x;
+        }
+    }
+    *target = result;
+}
