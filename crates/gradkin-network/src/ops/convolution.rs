@@ -11,8 +11,8 @@ use crate::error::{OpResult, fail};
 use crate::factor::{Factor, FactorShape, Order};
 use crate::sweep::Imaged;
 use crate::tensor::{
-    Axis, Fold, FoldedProduct, Padding, Unfold, UnfoldedProduct, WeightGradient, Window,
-    both_products, checked_count, countable, lead_shape, matmul, shared_product, sum_axes,
+    Axis, Fold, FoldedProduct, Padding, Unfold, Unfoldable, UnfoldedProduct, WeightGradient,
+    Window, both_products, checked_count, countable, lead_shape, matmul, shared_product, sum_axes,
     sum_of_products,
 };
 use crate::windows::Windows;
@@ -37,6 +37,7 @@ enum Direction {
 struct Convolution {
     direction: Direction,
     window: Window,
+    unfoldable: Unfoldable,
     /// Images per example (the graph's own batch axis, one in nearly every file).
     images: usize,
     groups: usize,
@@ -101,6 +102,7 @@ impl Convolution {
         let (images, in_channels) = (x[0], x[1]);
         Ok(Box::new(Self {
             gradient: WeightGradient::new(window.clone()),
+            unfoldable: Unfoldable::new(window.clone()),
             direction,
             window,
             images,
@@ -146,7 +148,7 @@ impl Convolution {
             return self.fold(&self.apply(&w.transpose(1, 2)?, cotangent)?);
         }
         let (w, cotangent) = (w.squeeze(0)?.t()?, cotangent.squeeze(1)?);
-        Ok(FoldedProduct(self.window.clone()).apply(&w, &cotangent)?)
+        Ok(FoldedProduct(self.unfoldable.clone()).apply(&w, &cotangent)?)
     }
 
     /// Whether products go image by image, with columns that never leave the cache.
@@ -216,7 +218,7 @@ impl Operator for Convolution {
         let (y, saved) = match self.direction {
             Direction::Forward if self.is_blocked() => {
                 let x = x.reshape((images, self.in_channels, self.window.in_count()))?;
-                (UnfoldedProduct(self.window.clone()).apply(&w.squeeze(0)?, &x)?, Vec::new())
+                (UnfoldedProduct(self.unfoldable.clone()).apply(&w.squeeze(0)?, &x)?, Vec::new())
             }
             Direction::Forward => {
                 let columns = self.unfold(&x, images, self.in_channels)?;

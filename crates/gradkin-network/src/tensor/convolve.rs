@@ -9,23 +9,23 @@ use faer::{Accum, MatMut, MatRef};
 use super::product::{behind, in_their_float, matrix, strided, sum_of_products};
 use super::rows::with;
 use super::scratch::{Room, Scratch};
-use super::unfold::{Unfold, Unfolding};
+use super::unfold::{Unfold, Unfoldable, Unfolding};
 use super::window::Window;
 use super::{multiply, portable};
 
 /// w `[r, C·K]` times the unfolded columns of each of x `[M, C, size]`: `[M, r, O]`.
 #[derive(Debug, Clone)]
-pub(crate) struct UnfoldedProduct(pub(crate) Window);
+pub(crate) struct UnfoldedProduct(pub(crate) Unfoldable);
 
 /// w `[C·K, r]` times each of y `[M, r, O]`, folded: `[M, C, size]`. The transpose of
 /// [`UnfoldedProduct`] with wᵀ.
 #[derive(Debug, Clone)]
-pub(crate) struct FoldedProduct(pub(crate) Window);
+pub(crate) struct FoldedProduct(pub(crate) Unfoldable);
 
 impl UnfoldedProduct {
     pub(crate) fn apply(&self, w: &Tensor, x: &Tensor) -> Result<Tensor> {
         if !portable::is_ours(x) {
-            return portable::shared_product(w, &portable::unfold(x, &self.0)?);
+            return portable::shared_product(w, &portable::unfold(x, &self.0.window)?);
         }
         strided(w)?.apply_op2(&x.contiguous()?, self.clone())
     }
@@ -34,7 +34,7 @@ impl UnfoldedProduct {
 impl FoldedProduct {
     pub(crate) fn apply(&self, w: &Tensor, y: &Tensor) -> Result<Tensor> {
         if !portable::is_ours(y) {
-            return portable::fold(&portable::shared_product(w, y)?, &self.0);
+            return portable::fold(&portable::shared_product(w, y)?, &self.0.window);
         }
         strided(w)?.apply_op2(&y.contiguous()?, self.clone())
     }
@@ -59,14 +59,14 @@ impl CustomOp2 for UnfoldedProduct {
     ) -> Result<(CpuStorage, Shape)> {
         let (r, rows) = l1.shape().dims2()?;
         let (images, channels, size) = l2.shape().dims3()?;
-        if rows != channels * self.0.kernel_count()
-            || size != self.0.in_count()
+        if rows != channels * self.0.window.kernel_count()
+            || size != self.0.window.in_count()
             || !l2.is_contiguous()
         {
             candle_core::bail!("{:?} does not meet {:?} unfolded", l1.shape(), l2.shape());
         }
         let storage = in_their_float!(s1, s2, |w, x| self.run((w, l1), (x, l2), (r, rows, size)));
-        Ok((storage, (images, r, self.0.out_count()).into()))
+        Ok((storage, (images, r, self.0.window.out_count()).into()))
     }
 
     fn bwd(
@@ -76,7 +76,7 @@ impl CustomOp2 for UnfoldedProduct {
         _res: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let columns = x.apply_op1(Unfold(self.0.clone()))?;
+        let columns = x.apply_op1(Unfold(self.0.window.clone()))?;
         let left = sum_over_images(grad, &columns)?;
         let right = FoldedProduct(self.0.clone()).apply(&w.t()?, grad)?;
         Ok((Some(left), Some(right)))
@@ -91,8 +91,8 @@ impl UnfoldedProduct {
         (r, rows, size): (usize, usize, usize),
     ) -> Vec<T> {
         let x = behind(x, layout_of_x);
-        let positions = self.0.out_count();
-        let channels = rows / self.0.kernel_count().max(1);
+        let positions = self.0.window.out_count();
+        let channels = rows / self.0.window.kernel_count().max(1);
         let image = channels * size;
         let images = x.len().checked_div(image).unwrap_or(0);
         let mut out = vec![T::zero(); images * r * positions];
@@ -100,7 +100,7 @@ impl UnfoldedProduct {
             return out;
         }
         let w = matrix(w, layout, 0, &[]);
-        let unfolding = Unfolding::new(&self.0);
+        let unfolding = self.0.unfolding();
         let mut columns = Room::of(rows * positions);
         for (x, out) in x.chunks_exact(image).zip(out.chunks_exact_mut(r * positions)) {
             unfolding.write(x, &mut columns);
@@ -126,13 +126,14 @@ impl CustomOp2 for FoldedProduct {
     ) -> Result<(CpuStorage, Shape)> {
         let (rows, r) = l1.shape().dims2()?;
         let (images, inner, positions) = l2.shape().dims3()?;
-        let elements = self.0.kernel_count();
-        let fits = r == inner && rows % elements.max(1) == 0 && positions == self.0.out_count();
+        let elements = self.0.window.kernel_count();
+        let fits =
+            r == inner && rows % elements.max(1) == 0 && positions == self.0.window.out_count();
         if !fits || !l2.is_contiguous() {
             candle_core::bail!("{:?} and {:?} do not fold", l1.shape(), l2.shape());
         }
         let storage = in_their_float!(s1, s2, |w, y| self.run((w, l1), (y, l2), (rows, r)));
-        Ok((storage, (images, rows / elements, self.0.in_count()).into()))
+        Ok((storage, (images, rows / elements, self.0.window.in_count()).into()))
     }
 
     fn bwd(
@@ -142,7 +143,7 @@ impl CustomOp2 for FoldedProduct {
         _res: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let columns = grad.contiguous()?.apply_op1(Unfold(self.0.clone()))?;
+        let columns = grad.contiguous()?.apply_op1(Unfold(self.0.window.clone()))?;
         let left = sum_over_images(&columns, y)?;
         let right = UnfoldedProduct(self.0.clone()).apply(&w.t()?, grad)?;
         Ok((Some(left), Some(right)))
@@ -157,15 +158,15 @@ impl FoldedProduct {
         (rows, r): (usize, usize),
     ) -> Vec<T> {
         let y = behind(y, layout_of_y);
-        let (positions, size) = (self.0.out_count(), self.0.in_count());
-        let image = rows / self.0.kernel_count().max(1) * size;
+        let (positions, size) = (self.0.window.out_count(), self.0.window.in_count());
+        let image = rows / self.0.window.kernel_count().max(1) * size;
         let images = y.len().checked_div(r * positions).unwrap_or(0);
         let mut out = vec![T::zero(); images * image];
         if out.is_empty() {
             return out;
         }
         let w = matrix(w, layout, 0, &[]);
-        let unfolding = Unfolding::new(&self.0);
+        let unfolding = self.0.unfolding();
         let mut columns = Room::of(rows * positions);
         for (y, out) in y.chunks_exact(r * positions).zip(out.chunks_exact_mut(image)) {
             let y = MatRef::from_row_major_slice(y, r, positions);
@@ -356,7 +357,7 @@ mod tests {
             let window = window(stride, dilation, pad);
             let w = Var::randn(0f64, 1.0, (4, 18), &Device::Cpu)?;
             let x = Var::randn(0f64, 1.0, (3, 2, 42), &Device::Cpu)?;
-            let ours = UnfoldedProduct(window.clone()).apply(&w, &x)?;
+            let ours = UnfoldedProduct(Unfoldable::new(window.clone())).apply(&w, &x)?;
             let theirs = shared_product(&w, &x.apply_op1(Unfold(window.clone()))?)?;
             assert!(gap(&ours, &theirs)? < 1e-12);
             let (ours, theirs) = (ours.sqr()?.backward()?, theirs.sqr()?.backward()?);
@@ -367,7 +368,7 @@ mod tests {
                 assert!(gap(a, b)? < 1e-11);
             }
             let y = Var::randn(0f64, 1.0, (3, 4, window.out_count()), &Device::Cpu)?;
-            let ours = FoldedProduct(window.clone()).apply(&w.t()?, &y)?;
+            let ours = FoldedProduct(Unfoldable::new(window.clone())).apply(&w.t()?, &y)?;
             let theirs = Fold(window).apply(&shared_product(&w.t()?, &y)?)?.reshape((3, 2, 42))?;
             assert!(gap(&ours, &theirs)? < 1e-12);
             let (ours, theirs) = (ours.sqr()?.backward()?, theirs.sqr()?.backward()?);

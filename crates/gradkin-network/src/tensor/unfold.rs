@@ -5,6 +5,7 @@
 //! exactly the factor a of the weight's gradient Σ δ ⊗ a.
 
 use std::ops::Range;
+use std::sync::{Arc, OnceLock};
 
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, WithDType};
 use pulp::{Arch, Simd, WithSimd};
@@ -119,7 +120,25 @@ fn fold<T: WithDType>(data: &[T], planes: usize, window: &Window) -> Vec<T> {
     out
 }
 
+/// A window that works out how it unfolds when that is first asked for; clones share it.
+#[derive(Debug, Clone)]
+pub(crate) struct Unfoldable {
+    pub(super) window: Window,
+    unfolding: Arc<OnceLock<Unfolding>>,
+}
+
+impl Unfoldable {
+    pub(crate) fn new(window: Window) -> Self {
+        Self { window, unfolding: Arc::default() }
+    }
+
+    pub(super) fn unfolding(&self) -> &Unfolding {
+        self.unfolding.get_or_init(|| Unfolding::new(&self.window))
+    }
+}
+
 /// How a window copies planes to columns, and adds columns up to planes.
+#[derive(Debug)]
 pub(crate) struct Unfolding {
     size: usize,
     columns: usize,
