@@ -143,7 +143,7 @@ pub(super) fn per_channel<T: WithDType>(numbers: &Tensor) -> Result<Vec<T>> {
 }
 
 /// What passes are tried on.
-#[cfg(test)]
+#[cfg(all(test, not(feature = "portable")))]
 pub(super) mod trial {
     use candle_core::{Device, Result, Tensor};
 
