@@ -5,11 +5,10 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
 
 use candle_core::{Tensor, WithDType};
 
-use crate::tensor::{SummedGradient, Unfolding, Window};
+use crate::tensor::{SummedGradient, Unfoldable};
 
 /// The windows of a convolution of one group over the image of one example, `[channels, size]`.
 ///
@@ -27,30 +26,29 @@ use crate::tensor::{SummedGradient, Unfolding, Window};
 #[derive(Clone)]
 pub struct Windows {
     channels: usize,
-    window: Window,
-    unfolding: Arc<Unfolding>,
+    unfoldable: Unfoldable,
 }
 
 impl fmt::Debug for Windows {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { channels, window, .. } = self;
+        let Self { channels, unfoldable } = self;
         formatter
             .debug_struct("Windows")
             .field("channels", channels)
-            .field("window", window)
+            .field("window", &unfoldable.window)
             .finish()
     }
 }
 
 impl PartialEq for Windows {
     fn eq(&self, other: &Self) -> bool {
-        (self.channels, &self.window) == (other.channels, &other.window)
+        (self.channels, &self.unfoldable.window) == (other.channels, &other.unfoldable.window)
     }
 }
 
 impl Windows {
-    pub(crate) fn new(channels: usize, window: &Window) -> Self {
-        Self { channels, window: window.clone(), unfolding: Arc::new(Unfolding::new(window)) }
+    pub(crate) fn new(channels: usize, unfoldable: Unfoldable) -> Self {
+        Self { channels, unfoldable }
     }
 
     /// Channels of the image.
@@ -60,22 +58,22 @@ impl Windows {
 
     /// Numbers of an image: all its channels.
     pub fn numbers(&self) -> usize {
-        self.channels * self.window.in_count()
+        self.channels * self.unfoldable.window.in_count()
     }
 
     /// Elements of a window in one channel.
     pub fn elements(&self) -> usize {
-        self.window.kernel_count()
+        self.unfoldable.window.kernel_count()
     }
 
     /// Numbers of one channel of an image.
     pub fn pixels(&self) -> usize {
-        self.window.in_count()
+        self.unfoldable.window.in_count()
     }
 
     /// Positions of the window, T.
     pub fn positions(&self) -> usize {
-        self.window.out_count()
+        self.unfoldable.window.out_count()
     }
 
     /// What windows cover in some channels of an image: `[|channels| · elements, T]`, row-major, in the order
@@ -87,7 +85,9 @@ impl Windows {
     /// Where `image`, which may be the first few channels only, ends before `channels` do.
     pub fn unfold<T: WithDType>(&self, image: &[T], channels: Range<usize>, columns: &mut [T]) {
         let plane = self.pixels();
-        self.unfolding.write(&image[channels.start * plane..channels.end * plane], columns);
+        self.unfoldable
+            .unfolding()
+            .write(&image[channels.start * plane..channels.end * plane], columns);
     }
 
     /// What windows cover in all channels of an image: `[channels · elements, T]`, row-major. That is the
@@ -97,7 +97,7 @@ impl Windows {
     /// # Panics
     /// Where `image` is shorter than [`Windows::numbers`].
     pub fn columns<'r, T: WithDType>(&self, image: &'r [T], room: &'r mut Vec<T>) -> &'r [T] {
-        if self.window.is_pointwise() {
+        if self.unfoldable.window.is_pointwise() {
             return &image[..self.numbers()];
         }
         let numbers = self.channels * self.elements() * self.positions();
@@ -114,7 +114,7 @@ impl Windows {
         images: &Tensor,
         delta: &Tensor,
     ) -> candle_core::Result<Tensor> {
-        SummedGradient(self.window.clone()).apply(images, delta)
+        SummedGradient(self.unfoldable.clone()).apply(images, delta)
     }
 
     /// The transpose of [`Windows::columns`]: what lies in columns `[channels · elements, T]` is added to the
@@ -123,7 +123,7 @@ impl Windows {
     /// # Panics
     /// Where `image` is shorter than [`Windows::numbers`].
     pub fn fold<T: WithDType>(&self, columns: &[T], image: &mut [T]) {
-        self.unfolding.add(columns, &mut image[..self.numbers()]);
+        self.unfoldable.unfolding().add(columns, &mut image[..self.numbers()]);
     }
 }
 
@@ -132,7 +132,7 @@ mod tests {
     use candle_core::Device;
 
     use super::*;
-    use crate::tensor::{Axis, Unfold};
+    use crate::tensor::{Axis, Unfold, Window};
 
     #[test]
     fn channels_unfold_one_by_one_as_all_at_once() -> candle_core::Result<()> {
@@ -142,10 +142,11 @@ mod tests {
         };
         for stride in [1, 2] {
             let window = Window { axes: vec![axis(7, stride), axis(6, stride)] };
-            let windows = Windows::new(4, &window);
+            let unfoldable = Unfoldable::from(window);
+            let windows = Windows::new(4, unfoldable.clone());
             assert_eq!((windows.numbers(), windows.elements()), (4 * 42, 9));
             let x = Tensor::randn(0f64, 1.0, (1, 4, 42), &Device::Cpu)?;
-            let wanted = x.apply_op1(Unfold(window))?.flatten_all()?.to_vec1::<f64>()?;
+            let wanted = x.apply_op1(Unfold(unfoldable))?.flatten_all()?.to_vec1::<f64>()?;
             let image = x.flatten_all()?.to_vec1::<f64>()?;
             let one = windows.elements() * windows.positions();
             let mut columns = vec![0.0; one];
@@ -169,7 +170,7 @@ mod tests {
     fn pixels_are_their_own_columns() {
         let pixel =
             |size| Axis { size, kernel: 1, stride: 1, dilation: 1, before: 0, after: 0, out: size };
-        let windows = Windows::new(3, &Window { axes: vec![pixel(4), pixel(2)] });
+        let windows = Windows::new(3, Window { axes: vec![pixel(4), pixel(2)] }.into());
         let image: Vec<f64> = (0..24).map(f64::from).collect();
         let mut room = Vec::new();
         assert_eq!(windows.columns(&image, &mut room), image);

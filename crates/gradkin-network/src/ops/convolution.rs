@@ -30,13 +30,12 @@ enum Direction {
 
 /// A convolution, or its transpose.
 ///
-/// `window` slides over the larger side: the input of Conv, the output of ConvTranspose. Per group,
+/// The window slides over the larger side: the input of Conv, the output of ConvTranspose. Per group,
 /// `rows` is the number of rows of the unfolded larger side (channels × kernel elements) and
 /// `channels` the number of channels of the other side.
 #[derive(Debug)]
 struct Convolution {
     direction: Direction,
-    window: Window,
     unfoldable: Unfoldable,
     /// Images per example (the graph's own batch axis, one in nearly every file).
     images: usize,
@@ -100,11 +99,11 @@ impl Convolution {
         checked_count(&out_shape)?;
         countable(&[x[0], groups, rows, window.out_count()])?;
         let (images, in_channels) = (x[0], x[1]);
+        let unfoldable = Unfoldable::from(window);
         Ok(Box::new(Self {
-            gradient: WeightGradient::new(window.clone()),
-            unfoldable: Unfoldable::new(window.clone()),
+            gradient: WeightGradient::new(unfoldable.clone()),
             direction,
-            window,
+            unfoldable,
             images,
             groups,
             rows,
@@ -123,10 +122,13 @@ impl Convolution {
     /// The larger side unfolded: `[M, G, rows, T]`.
     fn unfold(&self, x: &Tensor, images: usize, channels: usize) -> OpResult<Tensor> {
         let mut shape = vec![images, channels];
-        shape.extend(self.window.in_shape());
+        shape.extend(self.window().in_shape());
         let x = x.reshape(shape)?;
-        let columns =
-            if self.window.is_pointwise() { x } else { Unfold(self.window.clone()).apply(&x)? };
+        let columns = if self.window().is_pointwise() {
+            x
+        } else {
+            Unfold(self.unfoldable.clone()).apply(&x)?
+        };
         self.by_group(&columns, images, self.rows)
     }
 
@@ -134,12 +136,12 @@ impl Convolution {
     fn fold(&self, columns: &Tensor) -> OpResult<Tensor> {
         let (images, groups, rows, positions) = columns.dims4()?;
         let columns = columns.reshape((images, groups * rows, positions))?;
-        if self.window.is_pointwise() {
+        if self.window().is_pointwise() {
             let mut shape = vec![images, groups * rows];
-            shape.extend(self.window.in_shape());
+            shape.extend(self.window().in_shape());
             return Ok(columns.reshape(shape)?);
         }
-        Ok(Fold(self.window.clone()).apply(&columns)?)
+        Ok(Fold(self.unfoldable.clone()).apply(&columns)?)
     }
 
     /// The transpose of Conv on cotangents `[M, G, channels, T]`: Wᵀ ȳ, folded back.
@@ -153,7 +155,7 @@ impl Convolution {
 
     /// Whether products go image by image, with columns that never leave the cache.
     fn is_blocked(&self) -> bool {
-        self.groups == 1 && !self.window.is_pointwise()
+        self.groups == 1 && !self.window().is_pointwise()
     }
 
     /// The weight as `[G, channels, rows]`: it takes unfolded columns to the smaller side.
@@ -195,8 +197,12 @@ impl Convolution {
         Ok(total)
     }
 
+    fn window(&self) -> &Window {
+        &self.unfoldable.window
+    }
+
     fn positions(&self) -> usize {
-        self.window.out_count()
+        self.window().out_count()
     }
 
     /// Whether each example has one image, all of whose channels meet.
@@ -217,7 +223,7 @@ impl Operator for Convolution {
         let x = x.contiguous()?;
         let (y, saved) = match self.direction {
             Direction::Forward if self.is_blocked() => {
-                let x = x.reshape((images, self.in_channels, self.window.in_count()))?;
+                let x = x.reshape((images, self.in_channels, self.window().in_count()))?;
                 (UnfoldedProduct(self.unfoldable.clone()).apply(&w.squeeze(0)?, &x)?, Vec::new())
             }
             Direction::Forward => {
@@ -304,11 +310,15 @@ impl Operator for Convolution {
         if let Some(adjoint) = second.adjoint(0) {
             let (w, cotangent) = (self.weight(sweep.input(1)?)?, sweep.cotangent()?);
             let (moved, by_weight) = if self.groups == 1 {
-                let shape = (rows, self.in_channels, self.window.in_count());
+                let shape = (rows, self.in_channels, self.window().in_count());
                 let adjoint = adjoint.contiguous()?.reshape(shape)?;
                 let dy = (rows, self.channels, self.positions());
                 let dy = cotangent.contiguous()?.reshape(dy)?;
-                both_products(&self.window, (&w.squeeze(0)?, &adjoint, &dy), by_cotangent.as_ref())?
+                both_products(
+                    &self.unfoldable,
+                    (&w.squeeze(0)?, &adjoint, &dy),
+                    by_cotangent.as_ref(),
+                )?
             } else {
                 let columns = self.unfold(&adjoint.contiguous()?, rows, self.in_channels)?;
                 let dy = self.by_group(&cotangent.contiguous()?, rows, self.channels)?;
@@ -389,13 +399,14 @@ impl Operator for Convolution {
     }
 
     fn windows(&self, operand: usize) -> Option<Windows> {
-        (operand == 1 && self.is_imaged()).then(|| Windows::new(self.in_channels, &self.window))
+        (operand == 1 && self.is_imaged())
+            .then(|| Windows::new(self.in_channels, self.unfoldable.clone()))
     }
 
     fn imaged(&self, _operand: usize, sweep: &Reverse) -> OpResult<Imaged> {
         let (batch, width) = (sweep.batch, sweep.width);
         let x = sweep.input(0)?;
-        let shape = (x.dims()[0], self.in_channels, self.window.in_count());
+        let shape = (x.dims()[0], self.in_channels, self.window().in_count());
         let image = x.contiguous()?.reshape(shape)?;
         // An image that all examples share is repeated.
         let image = image.broadcast_as((batch, shape.1, shape.2))?;

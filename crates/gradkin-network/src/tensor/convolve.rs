@@ -9,7 +9,7 @@ use faer::{Accum, MatMut, MatRef};
 use super::product::{behind, in_their_float, matrix, strided, sum_of_products};
 use super::rows::with;
 use super::scratch::{Room, Scratch};
-use super::unfold::{Unfold, Unfoldable, Unfolding};
+use super::unfold::{Unfold, Unfoldable};
 use super::window::Window;
 use super::{multiply, portable};
 
@@ -76,7 +76,7 @@ impl CustomOp2 for UnfoldedProduct {
         _res: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let columns = x.apply_op1(Unfold(self.0.window.clone()))?;
+        let columns = x.apply_op1(Unfold(self.0.clone()))?;
         let left = sum_over_images(grad, &columns)?;
         let right = FoldedProduct(self.0.clone()).apply(&w.t()?, grad)?;
         Ok((Some(left), Some(right)))
@@ -143,7 +143,7 @@ impl CustomOp2 for FoldedProduct {
         _res: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let columns = grad.contiguous()?.apply_op1(Unfold(self.0.window.clone()))?;
+        let columns = grad.contiguous()?.apply_op1(Unfold(self.0.clone()))?;
         let left = sum_over_images(&columns, y)?;
         let right = UnfoldedProduct(self.0.clone()).apply(&w.t()?, grad)?;
         Ok((Some(left), Some(right)))
@@ -181,12 +181,12 @@ impl FoldedProduct {
 /// Σ over images of δ · unfolded(x)ᵀ: x `[M, C, size]` and δ `[M, r, O]` give `[r, C·K]`, the gradient of a
 /// convolution's weight.
 #[derive(Debug, Clone)]
-pub(crate) struct SummedGradient(pub(crate) Window);
+pub(crate) struct SummedGradient(pub(crate) Unfoldable);
 
 impl SummedGradient {
     pub(crate) fn apply(&self, x: &Tensor, delta: &Tensor) -> Result<Tensor> {
         if !portable::is_ours(x) {
-            return portable::gradients(x, delta, &self.0)?.sum(0);
+            return portable::gradients(x, delta, &self.0.window)?.sum(0);
         }
         x.contiguous()?.apply_op2_no_bwd(&delta.contiguous()?, self)
     }
@@ -204,7 +204,7 @@ impl CustomOp2 for SummedGradient {
         s2: &CpuStorage,
         l2: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let sizes = Sizes::of(&self.0, l1, l2)?;
+        let sizes = Sizes::of(&self.0.window, l1, l2)?;
         let Sizes { r, rows, .. } = sizes;
         let storage = in_their_float!(s1, s2, |x, delta| {
             let mut sum = zeros(x, r * rows);
@@ -223,27 +223,27 @@ impl CustomOp2 for SummedGradient {
 /// U = unfolded(x) of x `[M, C, size]`, w `[r, C·K]` and δ `[M, r, O]`, `onto` + w · U `[M, r, O]` and
 /// Σ over images of δ · Uᵀ `[r, C·K]`.
 pub(crate) fn both_products(
-    window: &Window,
+    unfoldable: &Unfoldable,
     (w, x, delta): (&Tensor, &Tensor, &Tensor),
     onto: Option<&Tensor>,
 ) -> Result<(Tensor, Tensor)> {
     let (w, x, delta) = (w.contiguous()?, x.contiguous()?, delta.contiguous()?);
     let onto = onto.map(Tensor::contiguous).transpose()?;
-    let sizes = Sizes::of(window, x.layout(), delta.layout())?;
+    let sizes = Sizes::of(&unfoldable.window, x.layout(), delta.layout())?;
     let Sizes { images, r, rows, positions } = sizes;
     let fits = onto.as_ref().is_none_or(|onto| onto.elem_count() == images * r * positions);
     if w.dims() != [r, rows] || !fits {
         candle_core::bail!("{:?} does not meet {:?} unfolded", w.shape(), x.shape());
     }
     match w.dtype() {
-        DType::F32 => both::<f32>(window, (&w, &x, &delta), &sizes, onto.as_ref()),
-        DType::F64 => both::<f64>(window, (&w, &x, &delta), &sizes, onto.as_ref()),
+        DType::F32 => both::<f32>(unfoldable, (&w, &x, &delta), &sizes, onto.as_ref()),
+        DType::F64 => both::<f64>(unfoldable, (&w, &x, &delta), &sizes, onto.as_ref()),
         other => candle_core::bail!("products of {other:?} data"),
     }
 }
 
 fn both<T: Number>(
-    window: &Window,
+    unfoldable: &Unfoldable,
     (w, x, delta): (&Tensor, &Tensor, &Tensor),
     sizes: &Sizes,
     onto: Option<&Tensor>,
@@ -256,7 +256,7 @@ fn both<T: Number>(
     let mut sum = vec![T::zero(); r * rows];
     let mut each = |w: &[T], x: &[T], delta: &[T]| {
         let w = MatRef::from_row_major_slice(w, r, rows);
-        each_unfolded(window, (x, delta), sizes, |columns, delta, image| {
+        each_unfolded(unfoldable, (x, delta), sizes, |columns, delta, image| {
             let own = &mut moved[image * r * positions..(image + 1) * r * positions];
             let target = MatMut::from_row_major_slice_mut(own, r, positions);
             multiply(target, accum, w, columns, one());
@@ -297,7 +297,7 @@ fn zeros<T: Number>(_like: &[T], count: usize) -> Vec<T> {
 
 /// Every image's columns `[C·K, O]` and δ `[r, O]`, and which image it is.
 fn each_unfolded<T: Number>(
-    window: &Window,
+    unfoldable: &Unfoldable,
     (x, delta): (&[T], &[T]),
     sizes: &Sizes,
     mut take: impl FnMut(MatRef<T>, MatRef<T>, usize),
@@ -306,13 +306,14 @@ fn each_unfolded<T: Number>(
     if x.is_empty() || delta.is_empty() {
         return;
     }
+    let window = &unfoldable.window;
     let image = rows / window.kernel_count().max(1) * window.in_count();
-    let unfolding = (!window.is_pointwise()).then(|| Unfolding::new(window));
+    let unfolding = (!window.is_pointwise()).then(|| unfoldable.unfolding());
     let mut columns = Room::of(if unfolding.is_some() { rows * positions } else { 0 });
     let images = x.chunks_exact(image).zip(delta.chunks_exact(r * positions));
     for (index, (x, delta)) in images.enumerate() {
         let delta = MatRef::from_row_major_slice(delta, r, positions);
-        let Some(unfolding) = &unfolding else {
+        let Some(unfolding) = unfolding else {
             take(MatRef::from_row_major_slice(x, rows, positions), delta, index);
             continue;
         };
@@ -354,11 +355,11 @@ mod tests {
     #[test]
     fn one_by_one_is_all_at_once() -> Result<()> {
         for (stride, dilation, pad) in [(1, 1, 0), (1, 1, 1), (2, 1, 1), (1, 2, 2), (3, 1, 2)] {
-            let window = window(stride, dilation, pad);
+            let unfoldable = Unfoldable::from(window(stride, dilation, pad));
             let w = Var::randn(0f64, 1.0, (4, 18), &Device::Cpu)?;
             let x = Var::randn(0f64, 1.0, (3, 2, 42), &Device::Cpu)?;
-            let ours = UnfoldedProduct(Unfoldable::new(window.clone())).apply(&w, &x)?;
-            let theirs = shared_product(&w, &x.apply_op1(Unfold(window.clone()))?)?;
+            let ours = UnfoldedProduct(unfoldable.clone()).apply(&w, &x)?;
+            let theirs = shared_product(&w, &x.apply_op1(Unfold(unfoldable.clone()))?)?;
             assert!(gap(&ours, &theirs)? < 1e-12);
             let (ours, theirs) = (ours.sqr()?.backward()?, theirs.sqr()?.backward()?);
             for value in [&w, &x] {
@@ -367,9 +368,10 @@ mod tests {
                 };
                 assert!(gap(a, b)? < 1e-11);
             }
-            let y = Var::randn(0f64, 1.0, (3, 4, window.out_count()), &Device::Cpu)?;
-            let ours = FoldedProduct(Unfoldable::new(window.clone())).apply(&w.t()?, &y)?;
-            let theirs = Fold(window).apply(&shared_product(&w.t()?, &y)?)?.reshape((3, 2, 42))?;
+            let y = Var::randn(0f64, 1.0, (3, 4, unfoldable.window.out_count()), &Device::Cpu)?;
+            let ours = FoldedProduct(unfoldable.clone()).apply(&w.t()?, &y)?;
+            let theirs =
+                Fold(unfoldable).apply(&shared_product(&w.t()?, &y)?)?.reshape((3, 2, 42))?;
             assert!(gap(&ours, &theirs)? < 1e-12);
             let (ours, theirs) = (ours.sqr()?.backward()?, theirs.sqr()?.backward()?);
             for value in [&w, &y] {
@@ -389,20 +391,22 @@ mod tests {
             |size| Axis { size, kernel: 1, stride: 1, dilation: 1, before: 0, after: 0, out: size };
         let pointwise = Window { axes: vec![pixel(7), pixel(6)] };
         for window in [window(1, 1, 1), window(2, 1, 1), window(1, 2, 2), pointwise] {
+            let positions = window.out_count();
+            let unfoldable = Unfoldable::from(window);
             let x = Tensor::randn(0f64, 1.0, (3, 2, 42), &Device::Cpu)?;
-            let columns = x.apply_op1(Unfold(window.clone()))?;
-            let delta = Tensor::randn(0f64, 1.0, (3, 4, window.out_count()), &Device::Cpu)?;
+            let columns = x.apply_op1(Unfold(unfoldable.clone()))?;
+            let delta = Tensor::randn(0f64, 1.0, (3, 4, positions), &Device::Cpu)?;
             let onto = delta.randn_like(0.0, 1.0)?;
             let w = Tensor::randn(0f64, 1.0, (4, columns.dims()[1]), &Device::Cpu)?;
             let wanted = delta.matmul(&columns.t()?)?.sum(0)?;
-            assert!(gap(&SummedGradient(window.clone()).apply(&x, &delta)?, &wanted)? < 1e-12);
+            assert!(gap(&SummedGradient(unfoldable.clone()).apply(&x, &delta)?, &wanted)? < 1e-12);
             let product = shared_product(&w, &columns)?;
             let data = (&w, &x, &delta);
-            let (moved, sum) = both_products(&window, data, None)?;
+            let (moved, sum) = both_products(&unfoldable, data, None)?;
             assert!(gap(&moved, &product)? < 1e-12 && gap(&sum, &wanted)? < 1e-12);
-            let (moved, sum) = both_products(&window, data, Some(&onto))?;
+            let (moved, sum) = both_products(&unfoldable, data, Some(&onto))?;
             assert!(gap(&moved, &(product + &onto)?)? < 1e-12 && gap(&sum, &wanted)? < 1e-12);
-            assert!(both_products(&window, (&w.t()?, &x, &delta), None).is_err());
+            assert!(both_products(&unfoldable, (&w.t()?, &x, &delta), None).is_err());
         }
         Ok(())
     }

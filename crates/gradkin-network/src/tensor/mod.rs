@@ -27,7 +27,7 @@ pub(crate) use limit::{checked_count, countable, within};
 pub use multiply::{multiply, multiply_lower};
 pub use product::product;
 pub(crate) use product::{shared_product, sum_of_products, sum_rows};
-pub(crate) use unfold::{Fold, Unfold, Unfoldable, Unfolding};
+pub(crate) use unfold::{Fold, Unfold, Unfoldable};
 pub(crate) use weight_gradient::WeightGradient;
 pub(crate) use window::{Axis, Padding, Window, sizes as window_sizes};
 pub(crate) use window_sum::WindowSum;

@@ -197,10 +197,10 @@ mod tests {
             let axes = vec![axis(7, 3, stride, dilation, pad), axis(6, 2, stride, dilation, pad)];
             let window = Window { axes };
             let x = Tensor::randn(0f64, 1.0, (2, 3, 42), &Device::Cpu)?;
-            let columns = x.apply_op1(Unfold(window.clone()))?;
+            let columns = x.apply_op1(Unfold(window.clone().into()))?;
             assert_eq!(gap(&unfold(&x, &window)?, &columns)?, 0.0);
             let y = columns.randn_like(0.0, 1.0)?;
-            assert!(gap(&fold(&y, &window)?, &y.apply_op1(Fold(window.clone()))?)? < 1e-12);
+            assert!(gap(&fold(&y, &window)?, &y.apply_op1(Fold(window.clone().into()))?)? < 1e-12);
         }
         Ok(())
     }

@@ -12,15 +12,15 @@ use super::window::{Axis, Window};
 
 /// A run of window positions along the last axis: `len` elements of the column matrix from
 /// `column`, lying in the plane from `plane` in steps of the stride.
-#[derive(Debug, Clone)]
-struct Run {
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Run {
     column: usize,
     plane: usize,
     len: usize,
 }
 
 /// Every run of a window, in the order of the column matrix.
-fn runs(window: &Window) -> Vec<Run> {
+pub(super) fn runs(window: &Window) -> Vec<Run> {
     let (last, outer) = match window.axes.split_last() {
         Some(parts) => parts,
         None => return vec![Run { column: 0, plane: 0, len: 1 }],
@@ -82,23 +82,18 @@ pub(super) struct Stripe {
     count: usize,
 }
 
-/// The stripes of a window in the order of the column matrix.
-pub(super) fn stripes(window: &Window) -> Vec<Stripe> {
-    spaced(runs(window))
-}
-
-/// The same where columns have one row, to which all elements of the window add up.
+/// The stripes of a window whose columns have one row, to which all its elements add up.
 pub(super) fn stripes_of_sums(window: &Window) -> Vec<Stripe> {
     let rows = runs(window).into_iter();
     spaced(rows.map(|run| Run { column: run.column % window.out_count(), ..run }))
 }
 
-/// The same as [`stripes`] for copies to columns only, of a window that goes on in steps of one. Runs that follow
-/// each other alike in plane and columns, as where a window keeps the size of what it slides over, are joined to
-/// long ones; between them these bring what another row has, which is to be cleared.
-pub(super) fn stripes_of_copies(window: &Window) -> Vec<Stripe> {
+/// The runs for copies to columns only, of a window that goes on in steps of one. Those that follow each other alike
+/// in plane and columns, as where a window keeps the size of what it slides over, are joined to long ones; between
+/// them these bring what another row has, which is to be cleared.
+pub(super) fn joined(runs: &[Run]) -> Vec<Run> {
     let mut long = Vec::<Run>::new();
-    for run in runs(window) {
+    for &run in runs {
         match long.last_mut() {
             Some(last) if run.column - last.column == run.plane.wrapping_sub(last.plane) => {
                 last.len = run.column + run.len - last.column;
@@ -106,10 +101,11 @@ pub(super) fn stripes_of_copies(window: &Window) -> Vec<Stripe> {
             _ => long.push(run),
         }
     }
-    spaced(long)
+    long
 }
 
-fn spaced(runs: impl IntoIterator<Item = Run>) -> Vec<Stripe> {
+/// The stripes of runs in their order.
+pub(super) fn spaced(runs: impl IntoIterator<Item = Run>) -> Vec<Stripe> {
     let mut list = Vec::<Stripe>::new();
     for run in runs {
         if !list.last_mut().is_some_and(|stripe| stripe.takes(&run)) {

@@ -11,25 +11,25 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, WithDTyp
 use pulp::{Arch, Simd, WithSimd};
 
 use super::portable;
-use super::stripes::{Stripe, padding, stripes, stripes_of_copies};
+use super::stripes::{Stripe, joined, padding, runs, spaced};
 use super::window::Window;
 
 /// `[M, C, *spatial]` → `[M, C·K, O]`.
 #[derive(Debug, Clone)]
-pub(crate) struct Unfold(pub(crate) Window);
+pub(crate) struct Unfold(pub(crate) Unfoldable);
 
 /// `[M, C·K, O]` → `[M, C, *spatial]`, overlapping windows adding up.
 #[derive(Debug, Clone)]
-pub(crate) struct Fold(pub(crate) Window);
+pub(crate) struct Fold(pub(crate) Unfoldable);
 
 impl Unfold {
     pub(crate) fn apply(&self, x: &Tensor) -> Result<Tensor> {
         let dims = x.dims();
         let (images, channels) = (dims[0], dims[1]);
-        let flat = (images, channels, self.0.in_count());
+        let flat = (images, channels, self.0.window.in_count());
         let flat = x.contiguous()?.reshape(flat)?;
         if !portable::is_ours(x) {
-            return portable::unfold(&flat, &self.0);
+            return portable::unfold(&flat, &self.0.window);
         }
         flat.apply_op1(self.clone())
     }
@@ -39,11 +39,11 @@ impl Fold {
     pub(crate) fn apply(&self, columns: &Tensor) -> Result<Tensor> {
         let folded = match portable::is_ours(columns) {
             true => columns.contiguous()?.apply_op1(self.clone())?,
-            false => portable::fold(columns, &self.0)?,
+            false => portable::fold(columns, &self.0.window)?,
         };
         let (images, channels, _) = folded.dims3()?;
         let mut shape = vec![images, channels];
-        shape.extend(self.0.in_shape());
+        shape.extend(self.0.window.in_shape());
         folded.reshape(shape)
     }
 }
@@ -80,7 +80,7 @@ impl CustomOp1 for Unfold {
         let (images, channels, _) = layout.shape().dims3()?;
         let planes = images * channels;
         let storage = by_float!(storage, layout, |data| unfold(data, planes, &self.0));
-        let shape = (images, channels * self.0.kernel_count(), self.0.out_count());
+        let shape = (images, channels * self.0.window.kernel_count(), self.0.window.out_count());
         Ok((storage, shape.into()))
     }
 
@@ -96,10 +96,10 @@ impl CustomOp1 for Fold {
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let (images, rows, _) = layout.shape().dims3()?;
-        let channels = rows / self.0.kernel_count();
+        let channels = rows / self.0.window.kernel_count();
         let planes = images * channels;
         let storage = by_float!(storage, layout, |data| fold(data, planes, &self.0));
-        Ok((storage, (images, channels, self.0.in_count()).into()))
+        Ok((storage, (images, channels, self.0.window.in_count()).into()))
     }
 
     fn bwd(&self, _arg: &Tensor, _res: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
@@ -107,32 +107,35 @@ impl CustomOp1 for Fold {
     }
 }
 
-fn unfold<T: WithDType>(data: &[T], planes: usize, window: &Window) -> Vec<T> {
+fn unfold<T: WithDType>(data: &[T], planes: usize, unfoldable: &Unfoldable) -> Vec<T> {
+    let window = &unfoldable.window;
     let columns = window.kernel_count() * window.out_count();
     let mut out = vec![T::zero(); planes * columns];
-    Unfolding::new(window).write(data, &mut out);
+    unfoldable.unfolding().write(data, &mut out);
     out
 }
 
-fn fold<T: WithDType>(data: &[T], planes: usize, window: &Window) -> Vec<T> {
-    let mut out = vec![T::zero(); planes * window.in_count()];
-    Unfolding::new(window).add(data, &mut out);
+fn fold<T: WithDType>(data: &[T], planes: usize, unfoldable: &Unfoldable) -> Vec<T> {
+    let mut out = vec![T::zero(); planes * unfoldable.window.in_count()];
+    unfoldable.unfolding().add(data, &mut out);
     out
 }
 
 /// A window that works out how it unfolds when that is first asked for; clones share it.
 #[derive(Debug, Clone)]
 pub(crate) struct Unfoldable {
-    pub(super) window: Window,
+    pub(crate) window: Window,
     unfolding: Arc<OnceLock<Unfolding>>,
 }
 
-impl Unfoldable {
-    pub(crate) fn new(window: Window) -> Self {
+impl From<Window> for Unfoldable {
+    fn from(window: Window) -> Self {
         Self { window, unfolding: Arc::default() }
     }
+}
 
-    pub(super) fn unfolding(&self) -> &Unfolding {
+impl Unfoldable {
+    pub(crate) fn unfolding(&self) -> &Unfolding {
         self.unfolding.get_or_init(|| Unfolding::new(&self.window))
     }
 }
@@ -150,11 +153,12 @@ pub(crate) struct Unfolding {
 }
 
 impl Unfolding {
-    pub(crate) fn new(window: &Window) -> Self {
+    fn new(window: &Window) -> Self {
         let (size, columns) = (window.in_count(), window.kernel_count() * window.out_count());
         let stride = window.axes.last().map_or(1, |a| a.stride);
-        let stripes = stripes(window);
-        let copies = if stride == 1 { stripes_of_copies(window) } else { stripes.clone() };
+        let runs = runs(window);
+        let copies = spaced(if stride == 1 { joined(&runs) } else { runs.clone() });
+        let stripes = spaced(runs);
         let padding = padding(&stripes, columns);
         Self { size, columns, stride, stripes, copies, padding }
     }
@@ -256,13 +260,13 @@ mod tests {
             let axes = [7, width].map(|size| axis(size, 3, stride, dilation, pad));
             let window = Window { axes: axes.to_vec() };
             let x = Tensor::randn(0f64, 1.0, (2, 3, 7, width), &Device::Cpu)?;
-            let columns = Unfold(window.clone()).apply(&x)?;
+            let columns = Unfold(window.clone().into()).apply(&x)?;
             let planes = x.flatten_all()?.to_vec1::<f64>()?;
             let planes = planes.chunks(7 * width);
             let wanted: Vec<f64> = planes.flat_map(|p| plain(p, &window)).collect();
             assert_eq!(columns.flatten_all()?.to_vec1::<f64>()?, wanted);
             let y = columns.randn_like(0.0, 1.0)?;
-            let back = Fold(window).apply(&y)?;
+            let back = Fold(window.into()).apply(&y)?;
             let forward = (&columns * &y)?.sum_all()?.to_scalar::<f64>()?;
             let reverse = (&x * &back)?.sum_all()?.to_scalar::<f64>()?;
             assert!((forward - reverse).abs() < 1e-10);

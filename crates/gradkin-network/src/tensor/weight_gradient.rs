@@ -15,14 +15,14 @@ use pulp::Simd;
 use super::product::{behind, in_their_float};
 use super::scratch::{Room as Memory, Scratch};
 use super::stripes::position_in_plane;
-use super::unfold::Unfolding;
+use super::unfold::Unfoldable;
 use super::window::Window;
 use super::{multiply, portable};
 
 /// x `[M, C, size]` and δ `[M, d, r, O]`: `[M, d, r·C·K]`.
 #[derive(Debug)]
 pub(crate) struct WeightGradient {
-    window: Window,
+    unfoldable: Unfoldable,
     kept: (Kept<f32>, Kept<f64>),
 }
 
@@ -61,15 +61,15 @@ impl<T: Lanes> Kept<T> {
 }
 
 impl WeightGradient {
-    pub(crate) fn new(window: Window) -> Self {
-        Self { window, kept: Default::default() }
+    pub(crate) fn new(unfoldable: Unfoldable) -> Self {
+        Self { unfoldable, kept: Default::default() }
     }
 
     pub(crate) fn apply(&self, x: &Tensor, delta: &Tensor) -> Result<Tensor> {
         if !portable::is_ours(x) {
             let (images, outputs, r, positions) = delta.dims4()?;
             let delta = delta.reshape((images, outputs * r, positions))?;
-            let gradients = portable::gradients(x, &delta, &self.window)?;
+            let gradients = portable::gradients(x, &delta, &self.unfoldable.window)?;
             return gradients.reshape((images, outputs, ()));
         }
         x.contiguous()?.apply_op2_no_bwd(&delta.contiguous()?, self)
@@ -90,7 +90,7 @@ impl CustomOp2 for WeightGradient {
     ) -> Result<(CpuStorage, Shape)> {
         let (images, channels, size) = l1.shape().dims3()?;
         let (with, outputs, r, positions) = l2.shape().dims4()?;
-        let window = &self.window;
+        let window = &self.unfoldable.window;
         let fits = images == with && size == window.in_count() && positions == window.out_count();
         if !fits || !l1.is_contiguous() || !l2.is_contiguous() {
             candle_core::bail!("{:?} has no gradient with {:?}", l1.shape(), l2.shape());
@@ -124,7 +124,7 @@ fn gradients<T: Lanes>(
 ) -> Vec<T> {
     let (x, delta) = (behind(x, layout_of_x), behind(delta, layout));
     let Sizes { images, channels, outputs, r } = *sizes;
-    let window = &operation.window;
+    let window = &operation.unfoldable.window;
     let (positions, len) = (window.out_count(), channels * window.kernel_count());
     let each = outputs * r;
     let mut out = vec![T::zero(); images * each * len];
@@ -145,9 +145,8 @@ fn gradients<T: Lanes>(
             pulp::Arch::new().dispatch(Write { rows, room, x, delta, r, out });
             continue;
         }
-        let (unfolding, columns) =
-            dense.get_or_insert_with(|| (Unfolding::new(window), Memory::of(len * positions)));
-        unfolding.write(x, columns);
+        let columns = dense.get_or_insert_with(|| Memory::of(len * positions));
+        operation.unfoldable.unfolding().write(x, columns);
         let columns = MatRef::from_row_major_slice(columns, len, positions);
         let delta = MatRef::from_row_major_slice(delta, each, positions);
         let out = MatMut::from_row_major_slice_mut(out, each, len);
@@ -445,12 +444,12 @@ mod tests {
             for (outputs, channels) in [(1, 1), (2, 3), (3, 8), (7, 12)] {
                 for (dtype, bound) in [(F32, 1e-4), (F64, 1e-12)] {
                     let axes = vec![axis(7, geometry), axis(6, geometry)];
-                    let window = Window { axes };
+                    let unfoldable = Unfoldable::from(Window { axes });
                     let x = Tensor::randn(0f64, 1.0, (3, channels, 42), &Device::Cpu)?;
                     let x = x.to_dtype(dtype)?;
-                    let delta = cotangents((3, outputs, 5, window.out_count()), dtype)?;
-                    let ours = WeightGradient::new(window.clone()).apply(&x, &delta)?;
-                    let columns = x.apply_op1(Unfold(window))?;
+                    let delta = cotangents((3, outputs, 5, unfoldable.window.out_count()), dtype)?;
+                    let ours = WeightGradient::new(unfoldable.clone()).apply(&x, &delta)?;
+                    let columns = x.apply_op1(Unfold(unfoldable))?;
                     let rows = delta.reshape((3, outputs * 5, ()))?;
                     let theirs = rows.matmul(&columns.t()?)?.reshape(ours.shape())?;
                     let gap = (ours - theirs)?.abs()?.max_all()?.to_dtype(F64)?;
@@ -469,7 +468,7 @@ mod tests {
         let delta = cotangents((2, 3, 4, 42), candle_core::DType::F32)?;
         let nan = Tensor::new(f32::NAN, &Device::Cpu)?.broadcast_as((1, 1, 1, 1))?;
         let delta = delta.slice_assign(&[1..2, 1..2, 2..3, 5..6], &nan)?;
-        let gradient = WeightGradient::new(window).apply(&x, &delta)?.to_vec3::<f32>()?;
+        let gradient = WeightGradient::new(window.into()).apply(&x, &delta)?.to_vec3::<f32>()?;
         assert!(gradient[1][1][2 * 18..3 * 18].iter().all(|g| g.is_nan()));
         assert!(gradient[0].iter().flatten().all(|g| g.is_finite()));
         Ok(())

@@ -163,7 +163,7 @@ mod tests {
             let x = Tensor::from_vec(x, shape, &Device::Cpu).unwrap();
             let sum = WindowSum::new(&window);
             let found = sum.apply(&x).unwrap();
-            let wanted = Unfold(window.clone()).apply(&x).unwrap().sum_keepdim(1).unwrap();
+            let wanted = Unfold(window.clone().into()).apply(&x).unwrap().sum_keepdim(1).unwrap();
             let off = (&found - &wanted).unwrap().abs().unwrap().max_all().unwrap();
             assert!(off.to_scalar::<f64>().unwrap() < 1e-12, "{window:?}");
             // ⟨S x, y⟩ = ⟨x, Sᵀ y⟩
