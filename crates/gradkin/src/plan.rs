@@ -98,19 +98,21 @@ fn preparation(shape: FactorShape, form: Form, outputs: usize) -> f64 {
 /// So many examples meet as many others before what was written out of them is written over.
 pub(crate) const SQUARE: usize = 2048;
 
-/// Whether writing gradients out where pairs are taken pays: they are written again for every square
-/// that an example has a part in, which may cost a little where it halves the memory at least. Memory
-/// that is short costs whole sweeps, and even where it is not, its first use is slow.
+/// Whether writing gradients out where pairs are taken pays. It costs nothing where an example has a part in
+/// one square only; otherwise they are written again for every other one, which may cost a little for the
+/// memory that it saves. Memory that is short costs whole sweeps, and even where it is not, its first use is slow.
 fn defers(component: &Component, outputs: usize, reduction: Reduction, partners: f64) -> bool {
-    const MOST_WORK: f64 = 0.15;
+    /// Work per share of the memory that is saved.
+    const MOST_WORK: f64 = 0.3;
+    const LEAST_SAVING: f64 = 0.25;
     let shape = component.shape;
     let FactorShape::Outer { positions: 2.., .. } = shape else { return false };
     let squares = (2.0 * partners / SQUARE as f64).ceil().max(1.0);
     let (pair, _) = cost(shape, Form::Deferred, outputs, reduction);
-    let kept = numbers_deferred(component, outputs);
     let (_, written) = cost(shape, Form::Dense, outputs, reduction);
-    2 * kept <= written
-        && squares * preparation(shape, Form::Deferred, outputs) <= MOST_WORK * pair * partners
+    let saving = 1.0 - numbers_deferred(component, outputs) as f64 / written as f64;
+    let again = (squares - 1.0) * preparation(shape, Form::Deferred, outputs);
+    saving >= LEAST_SAVING && again <= MOST_WORK * saving * pair * partners
 }
 
 /// Numbers kept of an example where its gradient is written out later: of a convolution's weight δ and the

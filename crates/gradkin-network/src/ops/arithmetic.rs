@@ -6,6 +6,7 @@ use super::activation::mask;
 use super::elementwise::{Elementwise, Function, Slope};
 use super::{Build, Forward, Inputs, Operator, Reverse, Setup, required};
 use crate::error::{OpResult, fail};
+use crate::tensor::bends;
 use crate::tensor::{broadcast_shape, example_shape, lead_shape, sum_to, with_rank};
 
 pub(super) const OPERATORS: &[(&str, Build)] = &[
@@ -465,6 +466,15 @@ impl Operator for Clip {
 
     fn reverse(&self, sweep: &Reverse) -> OpResult<Vec<Option<Tensor>>> {
         let (x, cotangent) = (sweep.input(0)?, sweep.cotangent()?);
+        if let (Bound::Number(low), Bound::Number(high)) = (self.low, self.high)
+            && !sweep.wants(1)
+            && !sweep.wants(2)
+            && let Some(cut) = bends::whole(x).filter(|_| !cotangent.track_op())
+        {
+            let mut result = vec![None; sweep.inputs.len()];
+            result[0] = Some(bends::between(cotangent, sweep.meets(x), cut, [low, high])?);
+            return Ok(result);
+        }
         let low = Self::bound(self.low, sweep.inputs, 1, x)?;
         let high = Self::bound(self.high, sweep.inputs, 2, x)?;
         let raised = x.broadcast_maximum(&low)?;

@@ -11,9 +11,9 @@ use crate::error::{OpResult, fail};
 use crate::factor::{Factor, FactorShape, Order};
 use crate::sweep::Imaged;
 use crate::tensor::{
-    Axis, Fold, FoldedProduct, Padding, Unfold, Unfoldable, UnfoldedProduct, WeightGradient,
-    Window, both_products, checked_count, countable, lead_shape, matmul, shared_product, sum_axes,
-    sum_of_products,
+    Axis, Depthwise, Fold, FoldedProduct, Padding, Unfold, Unfoldable, UnfoldedProduct,
+    WeightGradient, Window, both_products, checked_count, countable, lead_shape, matmul,
+    shared_product, sum_axes, sum_of_products,
 };
 use crate::windows::Windows;
 
@@ -46,6 +46,8 @@ struct Convolution {
     out_shape: Vec<usize>,
     bias: bool,
     gradient: WeightGradient,
+    /// Where each channel of the larger side is a group.
+    depthwise: Option<Depthwise>,
 }
 
 impl Convolution {
@@ -99,9 +101,11 @@ impl Convolution {
         checked_count(&out_shape)?;
         countable(&[x[0], groups, rows, window.out_count()])?;
         let (images, in_channels) = (x[0], x[1]);
+        let depthwise = (rows == elements).then(|| Depthwise::new(&window));
         let unfoldable = Unfoldable::from(window);
         Ok(Box::new(Self {
             gradient: WeightGradient::new(unfoldable.clone()),
+            depthwise,
             direction,
             unfoldable,
             images,
@@ -144,13 +148,34 @@ impl Convolution {
         Ok(Fold(self.unfoldable.clone()).apply(&columns)?)
     }
 
-    /// The transpose of Conv on cotangents `[M, G, channels, T]`: Wᵀ ȳ, folded back.
-    fn back(&self, w: &Tensor, cotangent: &Tensor) -> OpResult<Tensor> {
-        if !self.is_blocked() {
-            return self.fold(&self.apply(&w.transpose(1, 2)?, cotangent)?);
+    /// From the larger side `[M, C, *]` to the smaller one, `[M, G, channels, T]` or of that count: the weight
+    /// times what is unfolded.
+    fn ahead(&self, w: &Tensor, x: &Tensor, images: usize, channels: usize) -> OpResult<Tensor> {
+        let planes = (images, channels, self.window().in_count());
+        if let Some(depthwise) = self.depthwise_of(w, x) {
+            return Ok(depthwise.apply(w, &x.reshape(planes)?)?);
         }
-        let (w, cotangent) = (w.squeeze(0)?.t()?, cotangent.squeeze(1)?);
-        Ok(FoldedProduct(self.unfoldable.clone()).apply(&w, &cotangent)?)
+        if self.is_blocked() {
+            let product = UnfoldedProduct(self.unfoldable.clone());
+            return Ok(product.apply(&w.squeeze(0)?, &x.reshape(planes)?)?);
+        }
+        self.apply(w, &self.unfold(x, images, channels)?)
+    }
+
+    /// Its transpose, from `[M, G, channels, T]` to the larger side.
+    fn back(&self, w: &Tensor, y: &Tensor) -> OpResult<Tensor> {
+        if let Some(depthwise) = self.depthwise_of(w, y) {
+            return Ok(depthwise.back(w, y)?);
+        }
+        if !self.is_blocked() {
+            return self.fold(&self.apply(&w.transpose(1, 2)?, y)?);
+        }
+        let (w, y) = (w.squeeze(0)?.t()?, y.squeeze(1)?);
+        Ok(FoldedProduct(self.unfoldable.clone()).apply(&w, &y)?)
+    }
+
+    fn depthwise_of(&self, x: &Tensor, y: &Tensor) -> Option<&Depthwise> {
+        self.depthwise.as_ref().filter(|_| Depthwise::takes(x, y))
     }
 
     /// Whether products go image by image, with columns that never leave the cache.
@@ -221,19 +246,9 @@ impl Operator for Convolution {
         let lead = x.dims()[0];
         let images = lead * self.images;
         let x = x.contiguous()?;
-        let (y, saved) = match self.direction {
-            Direction::Forward if self.is_blocked() => {
-                let x = x.reshape((images, self.in_channels, self.window().in_count()))?;
-                (UnfoldedProduct(self.unfoldable.clone()).apply(&w.squeeze(0)?, &x)?, Vec::new())
-            }
-            Direction::Forward => {
-                let columns = self.unfold(&x, images, self.in_channels)?;
-                (self.apply(&w, &columns)?, vec![columns])
-            }
-            Direction::Transposed => {
-                let x = self.by_group(&x, images, self.channels)?;
-                (self.fold(&self.apply(&w.transpose(1, 2)?, &x)?)?, Vec::new())
-            }
+        let y = match self.direction {
+            Direction::Forward => self.ahead(&w, &x, images, self.in_channels)?,
+            Direction::Transposed => self.back(&w, &self.by_group(&x, images, self.channels)?)?,
         };
         let mut y = y.reshape(lead_shape(lead, &self.out_shape))?;
         if self.bias {
@@ -241,7 +256,7 @@ impl Operator for Convolution {
             shape[2] = self.out_shape[1];
             y = y.broadcast_add(&required(inputs, 2)?.reshape(shape)?)?;
         }
-        Ok(Forward { outputs: vec![y], saved })
+        Ok(y.into())
     }
 
     fn reverse(&self, sweep: &Reverse) -> OpResult<Vec<Option<Tensor>>> {
@@ -256,10 +271,9 @@ impl Operator for Convolution {
                     let dy = self.by_group(cotangent, images, self.channels)?;
                     self.back(&w, &dy)?
                 }
-                Direction::Transposed => self.apply(
-                    &w,
-                    &self.unfold(&cotangent.contiguous()?, images, self.out_shape[1])?,
-                )?,
+                Direction::Transposed => {
+                    self.ahead(&w, &cotangent.contiguous()?, images, self.out_shape[1])?
+                }
             };
             result[0] = Some(back.reshape(lead_shape(rows, sweep.shape(0)?))?);
         }
@@ -373,10 +387,7 @@ impl Operator for Convolution {
         let x = sweep.input(0)?.contiguous()?;
         let (input, delta, order) = match self.direction {
             Direction::Forward => {
-                let columns = match sweep.saved.first() {
-                    Some(columns) => columns.clone(),
-                    None => self.unfold(&x, x.dims()[0] * self.images, self.in_channels)?,
-                };
+                let columns = self.unfold(&x, x.dims()[0] * self.images, self.in_channels)?;
                 let delta = self.by_group(&cotangent, images, self.channels)?;
                 (columns, delta, Order::CotangentFirst)
             }
@@ -391,6 +402,9 @@ impl Operator for Convolution {
     }
 
     fn gradient(&self, operand: usize, sweep: &Reverse) -> OpResult<Factor> {
+        if let Some(gradient) = self.depthwise_gradient(sweep)? {
+            return Ok(Factor::Dense(gradient));
+        }
         if !self.is_imaged() || sweep.input(0)?.dims()[0] != sweep.batch {
             return Ok(self.factor(operand, sweep)?.written()?);
         }
@@ -417,6 +431,21 @@ impl Operator for Convolution {
 }
 
 impl Convolution {
+    /// The kernels' gradients of every example and output, where planes meet kernels of their own.
+    fn depthwise_gradient(&self, sweep: &Reverse) -> OpResult<Option<Tensor>> {
+        let (x, cotangent) = (sweep.input(0)?, sweep.cotangent()?);
+        let own = self.direction == Direction::Forward && self.images == 1;
+        let Some(depthwise) = self.depthwise_of(x, cotangent).filter(|_| own) else {
+            return Ok(None);
+        };
+        if x.dims()[0] != sweep.batch {
+            return Ok(None);
+        }
+        let x = x.contiguous()?.reshape((sweep.batch, self.groups, self.window().in_count()))?;
+        let shape = (sweep.batch, sweep.width, self.groups, self.channels, self.positions());
+        Ok(Some(depthwise.gradient(&x, &cotangent.contiguous()?.reshape(shape)?)?))
+    }
+
     /// `[B·w·images, G, r, T]` → `[B, w, G, images·T, r]`, a view where there is one image per
     /// example; what all examples share is repeated.
     fn gather(&self, x: &Tensor, (batch, width): (usize, usize)) -> OpResult<Tensor> {

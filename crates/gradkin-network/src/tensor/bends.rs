@@ -8,6 +8,12 @@ use super::rows::{
     Cut, Meeting, Meets, Pass, Row, SHORT, by_float, over, per_channel, total, with,
 };
 
+/// A tensor `[L, *shape]` whose examples are one row each; `None` as of [`cut`].
+pub(crate) fn whole(x: &Tensor) -> Option<Cut> {
+    let one = vec![1; x.rank()];
+    cut(x, &Tensor::zeros(one, x.dtype(), x.device()).ok()?)
+}
+
 /// How a tensor `[L, *shape]` falls into rows that meet one slope each, the slopes' own shape broadcasting to
 /// `shape`; `None` where rows would be short, or hold something else than floats off the tape.
 pub(crate) fn cut(x: &Tensor, slopes: &Tensor) -> Option<Cut> {
@@ -71,6 +77,42 @@ impl<T: WithDType> Pass<T> for Gated<'_, T> {
         let slope = self.slopes[channel];
         let pairs = x.iter().zip(self.value.row(index));
         self.out.extend(pairs.map(|(x, value)| if *value > T::zero() { *x } else { slope * *x }));
+    }
+}
+
+/// x where what it meets lies between two numbers, 0 · x elsewhere.
+pub(crate) fn between(x: &Tensor, value: Meets, cut: Cut, bounds: [f64; 2]) -> Result<Tensor> {
+    fn run<T: WithDType>(x: &Tensor, value: Meets, cut: Cut, bounds: [f64; 2]) -> Result<Tensor> {
+        let out = with(value.other, |other| {
+            let value = Meeting::new(cut, value.repeat, other);
+            let bounds = bounds.map(T::from_f64);
+            let mut pass = Between { value, bounds, out: Vec::with_capacity(x.elem_count()) };
+            over(x, cut, &mut pass)?;
+            Ok(pass.out)
+        })?;
+        Tensor::from_vec(out, x.shape(), &Device::Cpu)
+    }
+    by_float!(x, run(x, value, cut, bounds))
+}
+
+struct Between<'a, T> {
+    value: Meeting<'a, T>,
+    bounds: [T; 2],
+    out: Vec<T>,
+}
+
+impl<T: WithDType> Pass<T> for Between<'_, T> {
+    #[inline(always)]
+    fn row(&mut self, Row { index, x, .. }: Row<T>) {
+        let [low, high] = self.bounds;
+        let pairs = x.iter().zip(self.value.row(index));
+        self.out.extend(
+            pairs.map(
+                |(x, value)| {
+                    if (*value > low) & (*value < high) { *x } else { T::zero() * *x }
+                },
+            ),
+        );
     }
 }
 
@@ -215,6 +257,8 @@ mod tests {
             let (c, a) = (cotangent.reshape(&flat)?, adjoint.reshape(&flat)?);
             let meets = Meets { other: &value, repeat: 3 };
             same(&gated(&cotangent, meets, cut, &slopes)?, &(&c * &gate)?)?;
+            let inside = (met.gt(-0.5)? * met.lt(1.0)?)?.to_dtype(DType::F64)?;
+            same(&between(&cotangent, meets, cut, [-0.5, 1.0])?, &(&c * inside)?)?;
             same(&below(&cotangent, meets, cut)?, &((&c * &met)? * &negative)?.sum(3)?)?;
             let along = random(&[12, cut.rows])?;
             let u = along.reshape((12, rows[2], cut.channels, 1))?;

@@ -8,6 +8,7 @@
 pub(crate) mod bends;
 pub(crate) mod channels;
 mod convolve;
+mod depthwise;
 mod index;
 mod limit;
 mod multiply;
@@ -16,17 +17,20 @@ mod product;
 pub(crate) mod rows;
 mod scratch;
 mod stripes;
+mod sum;
 mod unfold;
 mod weight_gradient;
 mod window;
 mod window_sum;
 
 pub(crate) use convolve::{FoldedProduct, SummedGradient, UnfoldedProduct, both_products};
+pub(crate) use depthwise::Depthwise;
 pub(crate) use index::{add_rows, max_windows, spread_max};
 pub(crate) use limit::{checked_count, countable, within};
 pub use multiply::{multiply, multiply_lower};
 pub use product::product;
 pub(crate) use product::{shared_product, sum_of_products, sum_rows};
+pub(crate) use sum::sum_along;
 pub(crate) use unfold::{Fold, Unfold, Unfoldable};
 pub(crate) use weight_gradient::WeightGradient;
 pub(crate) use window::{Axis, Padding, Window, sizes as window_sizes};
@@ -103,7 +107,7 @@ pub(crate) fn sum_to(cotangent: &Tensor, shape: &[usize]) -> OpResult<Tensor> {
 
 /// Sum over whole axes, keeping them as axes of one.
 ///
-/// Runs of neighbouring axes are merged first: candle's reduction is fast along one inner axis.
+/// Runs of neighbouring axes are merged first.
 pub(crate) fn sum_axes(x: &Tensor, axes: &[usize]) -> OpResult<Tensor> {
     let mut result = x.clone();
     let mut axes = axes.to_vec();
@@ -123,7 +127,7 @@ pub(crate) fn sum_axes(x: &Tensor, axes: &[usize]) -> OpResult<Tensor> {
         flat.extend(&dims[last + 1..]);
         let mut kept = dims.clone();
         kept[first..=last].fill(1);
-        result = result.contiguous()?.reshape(flat)?.sum_keepdim(first)?.reshape(kept)?;
+        result = sum_along(&result.contiguous()?.reshape(flat)?, first)?.reshape(kept)?;
     }
     Ok(result)
 }

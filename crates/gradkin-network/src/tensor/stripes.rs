@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use candle_core::WithDType;
 
+use super::rows::total;
 use super::window::{Axis, Window};
 
 /// A run of window positions along the last axis: `len` elements of the column matrix from
@@ -60,6 +61,25 @@ pub(super) fn position_in_plane(axes: &[Axis], mut k: usize, mut o: usize) -> Op
     Some(row)
 }
 
+/// One of two loops by a length: compiled for each that is short, where it is a constant, and for any other.
+macro_rules! by_length {
+    ($of:expr, $n:ident => $short:expr, $len:ident => $long:expr) => {
+        by_length!(
+            @ $of, $n => $short, $len => $long,
+            1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32
+        )
+    };
+    (@ $of:expr, $n:ident => $short:expr, $len:ident => $long:expr, $($short_len:literal)*) => {
+        match $of {
+            $($short_len => {
+                const $n: usize = $short_len;
+                $short
+            })*
+            $len => $long,
+        }
+    };
+}
+
 /// Where evenly spaced runs start.
 #[derive(Debug, Clone, Copy)]
 struct Starts {
@@ -80,6 +100,17 @@ pub(super) struct Stripe {
     plane: Starts,
     len: usize,
     count: usize,
+}
+
+/// The stripes of each element of a window, whose columns have one row.
+pub(super) fn stripes_of_elements(window: &Window) -> Vec<Vec<Stripe>> {
+    let positions = window.out_count();
+    let mut elements = vec![Vec::new(); window.kernel_count()];
+    for run in runs(window) {
+        let column = run.column % positions;
+        elements[run.column / positions].push(Run { column, ..run });
+    }
+    elements.into_iter().map(spaced).collect()
 }
 
 /// The stripes of a window whose columns have one row, to which all its elements add up.
@@ -145,85 +176,149 @@ impl Stripe {
         follows
     }
 
-    /// Copies runs of the plane, where they lie in steps of `stride`, to columns, or adds them to what is there.
+    /// Takes runs of the plane, where they lie in steps of `stride`, to columns.
     #[inline(always)]
-    pub(super) fn to_columns<const ADD: bool, T: WithDType>(
+    pub(super) fn to_columns<T: WithDType>(
         &self,
         plane: &[T],
         columns: &mut [T],
         stride: usize,
+        each: impl Each<T>,
     ) {
         if stride == 1 {
-            return self.meet::<ADD, T>((plane, self.plane), (columns, self.columns));
+            return self.meet((plane, self.plane), (columns, self.columns), each);
         }
         for i in 0..self.count {
             let source = plane[self.plane.at(i)..].iter().step_by(stride);
             let target = &mut columns[self.columns.at(i)..][..self.len];
             for (value, x) in target.iter_mut().zip(source) {
-                *value = if ADD { *value + *x } else { *x };
+                *value = each.of(*value, *x);
             }
         }
     }
 
-    /// Adds runs of columns to those of the plane.
+    /// Takes runs of columns to those of the plane.
     #[inline(always)]
-    pub(super) fn add_to_plane<T: WithDType>(&self, columns: &[T], plane: &mut [T], stride: usize) {
+    pub(super) fn to_plane<T: WithDType>(
+        &self,
+        columns: &[T],
+        plane: &mut [T],
+        stride: usize,
+        each: impl Each<T>,
+    ) {
         if stride == 1 {
-            return self.meet::<true, T>((columns, self.columns), (plane, self.plane));
+            return self.meet((columns, self.columns), (plane, self.plane), each);
         }
         for i in 0..self.count {
             let source = &columns[self.columns.at(i)..][..self.len];
             let target = plane[self.plane.at(i)..].iter_mut().step_by(stride);
             for (value, x) in target.zip(source) {
-                *value += *x;
+                *value = each.of(*value, *x);
             }
         }
     }
 
+    /// Σ of the products of runs of the plane with those of columns.
     #[inline(always)]
-    fn meet<const ADD: bool, T: WithDType>(
+    pub(super) fn dot<T: WithDType>(&self, plane: &[T], columns: &[T], stride: usize) -> T {
+        let mut sum = T::zero();
+        if stride != 1 {
+            for i in 0..self.count {
+                let strided = plane[self.plane.at(i)..].iter().step_by(stride);
+                let run = &columns[self.columns.at(i)..][..self.len];
+                sum += strided.zip(run).fold(T::zero(), |sum, (x, y)| sum + *x * *y);
+            }
+            return sum;
+        }
+        by_length!(
+            self.len,
+            N => {
+                let mut lanes = [T::zero(); N];
+                for i in 0..self.count {
+                    let x = plane[self.plane.at(i)..][..N].as_chunks::<N>().0[0];
+                    let y = columns[self.columns.at(i)..][..N].as_chunks::<N>().0[0];
+                    for lane in 0..N {
+                        lanes[lane] += x[lane] * y[lane];
+                    }
+                }
+                sum = lanes.iter().fold(sum, |sum, lane| sum + *lane);
+            },
+            len => for i in 0..self.count {
+                let x = &plane[self.plane.at(i)..][..len];
+                sum += total(x, &columns[self.columns.at(i)..][..len], |x, y| x * y);
+            }
+        );
+        sum
+    }
+
+    #[inline(always)]
+    fn meet<T: WithDType>(
         &self,
         (source, from): (&[T], Starts),
         (target, to): (&mut [T], Starts),
+        each: impl Each<T>,
     ) {
-        macro_rules! by_length {
-            ($($len:literal)*) => {
-                match self.len {
-                    $($len => for i in 0..self.count {
-                        let (source, target) = (&source[from.at(i)..], &mut target[to.at(i)..]);
-                        run_of::<ADD, $len, T>(source, target);
-                    })*
-                    len => for i in 0..self.count {
-                        let source = &source[from.at(i)..][..len];
-                        let target = &mut target[to.at(i)..][..len];
-                        if !ADD {
-                            target.copy_from_slice(source);
-                            continue;
-                        }
-                        for (value, x) in target.iter_mut().zip(source) {
-                            *value += *x;
-                        }
-                    }
-                }
-            };
-        }
         by_length!(
-            1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32
+            self.len,
+            N => for i in 0..self.count {
+                run_of::<N, T>(&source[from.at(i)..], &mut target[to.at(i)..], each);
+            },
+            len => for i in 0..self.count {
+                let target = target[to.at(i)..][..len].iter_mut();
+                for (value, x) in target.zip(&source[from.at(i)..][..len]) {
+                    *value = each.of(*value, *x);
+                }
+            }
         );
     }
 }
 
-/// Copies N numbers, or adds them to what is there. All are read before any is written, so that they are known not to
-/// meet each other.
+/// What a number becomes that another one is taken to.
+pub(super) trait Each<T>: Copy {
+    fn of(self, value: T, x: T) -> T;
+}
+
+/// The other one.
+#[derive(Clone, Copy)]
+pub(super) struct Copied;
+
+impl<T> Each<T> for Copied {
+    #[inline(always)]
+    fn of(self, _: T, x: T) -> T {
+        x
+    }
+}
+
+/// Their sum.
+#[derive(Clone, Copy)]
+pub(super) struct Added;
+
+impl<T: WithDType> Each<T> for Added {
+    #[inline(always)]
+    fn of(self, value: T, x: T) -> T {
+        value + x
+    }
+}
+
+/// The sum with so many times the other one.
+#[derive(Clone, Copy)]
+pub(super) struct AddedTimes<T>(pub(super) T);
+
+impl<T: WithDType> Each<T> for AddedTimes<T> {
+    #[inline(always)]
+    fn of(self, value: T, x: T) -> T {
+        value + self.0 * x
+    }
+}
+
+/// Takes N numbers to others. All are read before any is written, so that they are known not to meet each other.
 #[inline(always)]
-fn run_of<const ADD: bool, const N: usize, T: WithDType>(source: &[T], target: &mut [T]) {
+fn run_of<const N: usize, T: WithDType>(source: &[T], target: &mut [T], each: impl Each<T>) {
     let source = source[..N].as_chunks::<N>().0[0];
     let target = &mut target[..N].as_chunks_mut::<N>().0[0];
-    let mut result = if ADD { *target } else { source };
-    if ADD {
-        for (value, x) in result.iter_mut().zip(source) {
-            *value += x;
-        }
+    let mut result = *target;
+    for (value, x) in result.iter_mut().zip(source) {
+        *value = each.of(*value, x);
     }
     *target = result;
 }

@@ -11,7 +11,7 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, WithDTyp
 use pulp::{Arch, Simd, WithSimd};
 
 use super::portable;
-use super::stripes::{Stripe, joined, padding, runs, spaced};
+use super::stripes::{Added, Copied, Stripe, joined, padding, runs, spaced};
 use super::window::Window;
 
 /// `[M, C, *spatial]` → `[M, C·K, O]`.
@@ -191,7 +191,7 @@ impl<T: WithDType> WithSimd for Writing<'_, T> {
         let planes = self.data.chunks_exact((*size).max(1));
         for (plane, columns) in planes.zip(self.out.chunks_exact_mut((*columns).max(1))) {
             for stripe in copies {
-                stripe.to_columns::<false, T>(plane, columns, *stride);
+                stripe.to_columns(plane, columns, *stride, Copied);
             }
             for gap in padding {
                 // Most are the one element that a row ends with, which is less than a call takes.
@@ -220,7 +220,7 @@ impl<T: WithDType> WithSimd for Adding<'_, T> {
         let planes = self.out.chunks_exact_mut((*size).max(1));
         for (columns, plane) in self.columns.chunks_exact((*columns).max(1)).zip(planes) {
             for stripe in stripes {
-                stripe.add_to_plane(columns, plane, *stride);
+                stripe.to_plane(columns, plane, *stride, Added);
             }
         }
     }

@@ -4,7 +4,7 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, WithDType};
 use pulp::{Arch, Simd, WithSimd};
 
-use super::stripes::{Stripe, stripes_of_sums};
+use super::stripes::{Added, Stripe, stripes_of_sums};
 use super::unfold::{by_float, slice};
 use super::{Window, portable};
 
@@ -128,8 +128,8 @@ impl<T: WithDType> WithSimd for Adding<'_, T> {
         for (data, result) in data.chunks_exact(from).zip(result.chunks_exact_mut(to)) {
             for stripe in stripes {
                 match back {
-                    true => stripe.add_to_plane(data, result, stride),
-                    false => stripe.to_columns::<true, T>(data, result, stride),
+                    true => stripe.to_plane(data, result, stride, Added),
+                    false => stripe.to_columns(data, result, stride, Added),
                 }
             }
         }

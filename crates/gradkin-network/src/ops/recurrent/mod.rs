@@ -15,7 +15,7 @@ use self::gate::Activation;
 use super::{Build, Forward, Inputs, Operator, Reverse, Setup, required};
 use crate::error::{OpResult, fail};
 use crate::factor::{Factor, FactorShape, Order};
-use crate::tensor::{checked_count, expand_to, lead_shape, matmul};
+use crate::tensor::{checked_count, expand_to, lead_shape, matmul, sum_axes};
 
 pub(super) const OPERATORS: &[(&str, Build)] = &[
     ("RNN", |s| Recurrent::build(s, Box::new(Plain))),
@@ -551,7 +551,7 @@ impl Recurrent {
     fn reverse_bias(&self, sweep: &Reverse, traced: &[Traced]) -> OpResult<Tensor> {
         let total = |x: &Tensor| -> OpResult<Tensor> {
             let shape = (self.steps, sweep.width, sweep.batch, self.rows, self.columns());
-            Ok(x.reshape(shape)?.sum(3)?.sum(0)?)
+            Ok(sum_axes(&x.reshape(shape)?, &[0, 3])?.squeeze(3)?.squeeze(0)?)
         };
         let mut parts = Vec::with_capacity(traced.len());
         for part in traced {
@@ -565,7 +565,7 @@ impl Recurrent {
         for part in traced {
             let Some(p) = &part.peepholes else { return Ok(None) };
             let shape = (sweep.width, sweep.batch, self.rows, 3 * self.hidden);
-            parts.push(p.reshape(shape)?.sum(2)?);
+            parts.push(sum_axes(&p.reshape(shape)?, &[2])?.squeeze(2)?);
         }
         self.per_direction(&parts).map(Some)
     }
