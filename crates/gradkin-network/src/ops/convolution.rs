@@ -22,6 +22,9 @@ pub(super) const OPERATORS: &[(&str, Build)] = &[
     ("ConvTranspose", |s| Convolution::build(s, Direction::Transposed)),
 ];
 
+/// Of more kernels to a channel a matrix product with what is unfolded is faster.
+const MOST_KERNELS: usize = 4;
+
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Direction {
     Forward,
@@ -46,7 +49,7 @@ struct Convolution {
     out_shape: Vec<usize>,
     bias: bool,
     gradient: WeightGradient,
-    /// Where each channel of the larger side is a group.
+    /// Where each channel of the larger side is a group, and few of the other one meet it.
     depthwise: Option<Depthwise>,
 }
 
@@ -101,7 +104,8 @@ impl Convolution {
         checked_count(&out_shape)?;
         countable(&[x[0], groups, rows, window.out_count()])?;
         let (images, in_channels) = (x[0], x[1]);
-        let depthwise = (rows == elements).then(|| Depthwise::new(&window));
+        let own = rows == elements && channels <= MOST_KERNELS;
+        let depthwise = own.then(|| Depthwise::new(&window));
         let unfoldable = Unfoldable::from(window);
         Ok(Box::new(Self {
             gradient: WeightGradient::new(unfoldable.clone()),
