@@ -1,7 +1,7 @@
 """The PyTorch side of other_networks.py: networks of many kinds, their export, and kernels by torch.func.
 
 `prepare` writes the ONNX file and the examples and prints how many parameters there are; `kernel` prints the seconds
-that the work took, without import, reading and writing.
+that the work took, without import, reading and writing; `compare` prints how far the two kernels are apart.
 """
 
 import argparse
@@ -169,10 +169,17 @@ def kernel(name: str, work: Path, chunk: int) -> None:
     print(json.dumps(seconds))
 
 
+def compare(name: str, work: Path) -> None:
+    """Prints the largest difference of the two matrices, and how many examples are off in most of their row."""
+    found, wanted = (np.load(work / f"{name}-{by}.npy") for by in ("gradkin", "torch"))
+    gap = np.abs(found - wanted)
+    print(json.dumps([float(gap.max()), int((np.median(gap, 1) > 1e-4).sum())]))
+
+
 def main() -> None:
     """One task of one network."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("task", choices=["prepare", "kernel"])
+    parser.add_argument("task", choices=["prepare", "kernel", "compare"])
     parser.add_argument("network", choices=CASES)
     parser.add_argument("work", type=Path)
     parser.add_argument("--threads", type=int, required=True)
@@ -181,6 +188,8 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     if arguments.task == "prepare":
         prepare(arguments.network, arguments.work)
+    elif arguments.task == "compare":
+        compare(arguments.network, arguments.work)
     else:
         kernel(arguments.network, arguments.work, arguments.chunk)
 
