@@ -49,6 +49,24 @@ fn every_form_equals_pytorch_in_double_precision() {
     check(Precision::F64, 1e-9);
 }
 
+/// Gradients are written out late where their factors are smaller, with few partners, where nothing is written
+/// twice, as with many; never where factors are larger.
+#[test]
+fn small_factors_are_kept_in_place_of_gradients() {
+    let folder = folders().into_iter().find(|f| f.ends_with("paper_cnn")).unwrap();
+    let (network, _) = open(&folder, Precision::F32).unwrap();
+    let output = OutputChoice { select: Select::List(vec![0]), ..OutputChoice::default() };
+    let similarity = Similarity::new(&network, Settings { output, ..Settings::default() }).unwrap();
+    for partners in [20, 500, 5000] {
+        let plan = similarity.plan(partners).unwrap();
+        let form = |name: &str| plan.iter().find(|planned| planned.name == name).unwrap().form;
+        // 576 positions × 32 and an image of 784 pixels, against 800 weights.
+        assert_eq!(form("0.weight"), Form::Dense);
+        // 64 positions × 64 and an image of 4,608, against 51,200.
+        assert_eq!(form("3.weight"), Form::Deferred);
+    }
+}
+
 /// The mean over positions of a value inside the network is what the network's own last node takes,
 /// and single positions are rows of the whole Jacobian.
 #[test]

@@ -4,7 +4,7 @@ use candle_core::Tensor;
 
 use super::{Build, Forward, Inputs, Operator, Reverse, Setup, required};
 use crate::error::OpResult;
-use crate::tensor::axis_of;
+use crate::tensor::{axis_of, softmax, sum_along};
 
 pub(super) const OPERATORS: &[(&str, Build)] =
     &[("Softmax", |s| Softmax::build(s, false)), ("LogSoftmax", |s| Softmax::build(s, true))];
@@ -51,7 +51,7 @@ impl Operator for Softmax {
         let rows = self.rows(x)?;
         let shifted = rows.broadcast_sub(&rows.max_keepdim(1)?)?;
         let exp = shifted.exp()?;
-        let total = exp.sum_keepdim(1)?;
+        let total = sum_along(&exp, 1)?;
         let y = if self.log {
             shifted.broadcast_sub(&total.log()?)?
         } else {
@@ -65,15 +65,21 @@ impl Operator for Softmax {
         let y = &sweep.outputs[0];
         let back = if self.log {
             // dx = δ − p Σ δ
-            let total = self.rows(cotangent)?.sum_keepdim(1)?;
+            let total = sum_along(&self.rows(cotangent)?, 1)?;
             let rows = self.rows(cotangent)?;
             let total = total.broadcast_as(rows.shape())?.reshape(cotangent.shape())?;
             (cotangent - sweep.times(&total, &y.exp()?)?)?
         } else {
             // dx = p (δ − Σ p δ)
+            if self.inner == 1
+                && let Some(cut) = softmax::cut(cotangent, y, self.outer, self.size)
+            {
+                let back = softmax::softmax_back(cotangent, sweep.meets(y), cut)?;
+                return Ok(vec![Some(back)]);
+            }
             let weighted = sweep.times(cotangent, y)?;
             let rows = self.rows(&weighted)?;
-            let total = rows.sum_keepdim(1)?.broadcast_as(rows.shape())?;
+            let total = sum_along(&rows, 1)?.broadcast_as(rows.shape())?;
             let total = total.reshape(cotangent.shape())?;
             (weighted - sweep.times(&total, y)?)?
         };

@@ -16,6 +16,7 @@ mod portable;
 mod product;
 pub(crate) mod rows;
 mod scratch;
+pub(crate) mod softmax;
 mod stripes;
 mod sum;
 mod unfold;

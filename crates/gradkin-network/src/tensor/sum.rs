@@ -10,11 +10,16 @@ use super::rows::{by_float, with};
 pub(crate) fn sum_along(x: &Tensor, axis: usize) -> Result<Tensor> {
     let inner: usize = x.dims()[axis + 1..].iter().product();
     let floats = matches!(x.dtype(), DType::F32 | DType::F64);
-    if inner == 1 || !floats || !portable::is_ours(x) || x.track_op() {
-        return x.contiguous()?.sum_keepdim(axis);
-    }
     let mut shape = x.dims().to_vec();
     let count = std::mem::replace(&mut shape[axis], 1);
+    if inner == 1 {
+        // With axes of one behind it the library would not know it for the last.
+        let outer: usize = shape[..axis].iter().product();
+        return x.contiguous()?.reshape((outer, count))?.sum(1)?.reshape(shape);
+    }
+    if !floats || !portable::is_ours(x) || x.track_op() {
+        return x.contiguous()?.sum_keepdim(axis);
+    }
     by_float!(x, summed(x, (count, inner), &shape))
 }
 
