@@ -22,7 +22,8 @@ pub(super) const OPERATORS: &[(&str, Build)] = &[
     ("ConvTranspose", |s| Convolution::build(s, Direction::Transposed)),
 ];
 
-/// Many kernels to a channel are faster as a matrix product with what is unfolded (32, over grey images, would cost paper_cnn a fortieth of its sweeps).
+/// Many kernels to a channel are faster as a matrix product with what is unfolded: 32, over grey images, would cost
+/// paper_cnn a fortieth of its sweeps.
 const MOST_KERNELS: usize = 4;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
