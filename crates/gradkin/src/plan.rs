@@ -98,9 +98,10 @@ fn preparation(shape: FactorShape, form: Form, outputs: usize) -> f64 {
 /// So many examples meet as many others before what was written out of them is written over.
 pub(crate) const SQUARE: usize = 2048;
 
-/// Whether writing gradients out where pairs are taken pays. It costs nothing where an example has a part in
-/// one square only; otherwise they are written again for every other one, which may cost a little for the
-/// memory that it saves. Memory that is short costs whole sweeps, and even where it is not, its first use is slow.
+/// Whether writing gradients out where pairs are taken pays. Pairs write them once where an example has a part in
+/// one square only; otherwise again for every other one, which may cost a little for the memory that it saves.
+/// Memory that is short costs whole sweeps, and even where it is not, its first use is slow: slower, measured, than to
+/// write gradients for K(x, x) and not keep them, which is not counted here.
 fn defers(component: &Component, outputs: usize, reduction: Reduction, partners: f64) -> bool {
     /// Work per share of the memory that is saved.
     const MOST_WORK: f64 = 0.3;
