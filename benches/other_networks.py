@@ -12,34 +12,32 @@ Needs: pip install torch torchvision onnx onnxscript numpy, and a release build 
 
 import argparse
 import json
-import os
-import subprocess
 import sys
-import time
+import tempfile
 from pathlib import Path
 from statistics import median
+
+sys.path.append(str(Path(__file__).with_name("against_peers")))
+from measure import Failure, Run, run
 
 PEER = Path(__file__).with_name("other_networks_peer.py")
 NETWORKS = ["perceptron", "series", "lstm", "text", "vit", "mobilenet", "resnet18", "convnext"]
 MIB = 2**20
+LIMIT = 1800
+"""Seconds that a run may take."""
 HEADER = [
     *["time / gradkin's", "memory / gradkin's", "network", "parameters", "N", "torch.func, s"],
     *["gradkin, s", "torch.func, MiB", "gradkin, MiB", "largest difference", "examples > 1e-4"],
 ]
 
 
-def run(command: list, threads: int) -> tuple[str, float, float]:
-    """A process: what it printed, its seconds, its peak memory in MiB."""
-    variables = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    start = time.perf_counter()
-    words = [str(word) for word in command]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=variables)
-    printed = process.stdout.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    if status != 0:
-        raise SystemExit(f"failed: {' '.join(words)}")
-    unit = 1 if sys.platform == "darwin" else 1024
-    return printed, time.perf_counter() - start, usage.ru_maxrss * unit / MIB
+def started(command: list, threads: int) -> Run:
+    """A process that ran to its end; its failure is ours."""
+    with tempfile.NamedTemporaryFile() as log:
+        try:
+            return run(command, Path(log.name), LIMIT, {"OMP_NUM_THREADS": str(threads)})
+        except Failure as failure:
+            raise SystemExit(f"{failure}: {' '.join(map(str, command))}") from failure
 
 
 def row(name: str, arguments: argparse.Namespace) -> list[str]:
@@ -49,16 +47,17 @@ def row(name: str, arguments: argparse.Namespace) -> list[str]:
     prepare, kernel, compare = (
         [sys.executable, PEER, task, name, work, *threads] for task in ("prepare", "kernel", "compare")
     )
-    parameters, count = json.loads(run(prepare, arguments.threads)[0].splitlines()[-1])
+    parameters, count = json.loads(started(prepare, arguments.threads).printed.splitlines()[-1])
     files = [work / f"{name}.onnx", work / f"{name}.npy"]
     options = ["--outputs", 0, "--kind", "correlation", "-o", work / f"{name}-gradkin.npy"]
     own = [arguments.gradkin, "kernel", *files, *options, *threads, "--quiet"]
     ours, theirs = [], []
     for _ in range(arguments.repeat):
-        ours.append(run(own, 1)[1:])
-        printed, _, memory = run(kernel, arguments.threads)
-        theirs.append((json.loads(printed.splitlines()[-1]), memory))
-    gap, off = json.loads(run(compare, 1)[0])
+        alone = started(own, 1)
+        ours.append((alone.seconds, alone.memory / MIB))
+        peer = started(kernel, arguments.threads)
+        theirs.append((json.loads(peer.printed.splitlines()[-1]), peer.memory / MIB))
+    gap, off = json.loads(started(compare, 1).printed)
     (seconds, memory), (own_seconds, own_memory) = (
         [median(values) for values in zip(*runs, strict=True)] for runs in (theirs, ours)
     )

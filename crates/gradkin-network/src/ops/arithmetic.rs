@@ -7,6 +7,7 @@ use super::elementwise::{Elementwise, Function, Slope};
 use super::{Build, Forward, Inputs, Operator, Reverse, Setup, required};
 use crate::error::{OpResult, fail};
 use crate::tensor::bends;
+use crate::tensor::rows::Cut;
 use crate::tensor::{broadcast_shape, example_shape, lead_shape, sum_to, with_rank};
 
 pub(super) const OPERATORS: &[(&str, Build)] = &[
@@ -469,7 +470,7 @@ impl Operator for Clip {
         if let (Bound::Number(low), Bound::Number(high)) = (self.low, self.high)
             && !sweep.wants(1)
             && !sweep.wants(2)
-            && let Some(cut) = bends::whole(x).filter(|_| !cotangent.track_op())
+            && let Some(cut) = Cut::alone(1, x.elem_count() / x.dims()[0].max(1), &[x, cotangent])
         {
             let mut result = vec![None; sweep.inputs.len()];
             result[0] = Some(bends::between(cotangent, sweep.meets(x), cut, [low, high])?);

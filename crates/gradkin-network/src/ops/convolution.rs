@@ -10,6 +10,7 @@ use super::{Build, Forward, Inputs, Operator, Reverse, Setup, required};
 use crate::error::{OpResult, fail};
 use crate::factor::{Factor, FactorShape, Order};
 use crate::sweep::Imaged;
+use crate::tensor::rows::are_ours;
 use crate::tensor::{
     Axis, Depthwise, Fold, FoldedProduct, Padding, Unfold, Unfoldable, UnfoldedProduct,
     WeightGradient, Window, both_products, checked_count, countable, lead_shape, matmul,
@@ -180,7 +181,7 @@ impl Convolution {
     }
 
     fn depthwise_of(&self, x: &Tensor, y: &Tensor) -> Option<&Depthwise> {
-        self.depthwise.as_ref().filter(|_| Depthwise::takes(x, y))
+        self.depthwise.as_ref().filter(|_| are_ours(&[x, y]))
     }
 
     /// Whether products go image by image, with columns that never leave the cache.
@@ -407,14 +408,21 @@ impl Operator for Convolution {
     }
 
     fn gradient(&self, operand: usize, sweep: &Reverse) -> OpResult<Factor> {
-        if let Some(gradient) = self.depthwise_gradient(sweep)? {
-            return Ok(Factor::Dense(gradient));
-        }
-        if !self.is_imaged() || sweep.input(0)?.dims()[0] != sweep.batch {
+        let x = sweep.input(0)?;
+        let own = self.direction == Direction::Forward && self.images == 1;
+        let depthwise = self.depthwise_of(x, sweep.cotangent()?);
+        if !own || x.dims()[0] != sweep.batch || (self.groups != 1 && depthwise.is_none()) {
             return Ok(self.factor(operand, sweep)?.written()?);
         }
         let Imaged { image, cotangent } = self.imaged(operand, sweep)?;
-        Ok(Factor::Dense(self.gradient.apply(&image, &cotangent)?))
+        Ok(Factor::Dense(match depthwise {
+            Some(depthwise) => {
+                let (batch, width, _, positions) = cotangent.dims4()?;
+                let shape = (batch, width, self.groups, self.channels, positions);
+                depthwise.gradient(&image, &cotangent.reshape(shape)?)?
+            }
+            None => self.gradient.apply(&image, &cotangent)?,
+        }))
     }
 
     fn windows(&self, operand: usize) -> Option<Windows> {
@@ -429,28 +437,13 @@ impl Operator for Convolution {
         let image = x.contiguous()?.reshape(shape)?;
         // An image that all examples share is repeated.
         let image = image.broadcast_as((batch, shape.1, shape.2))?;
-        let shape = (batch, width, self.channels, self.positions());
+        let shape = (batch, width, self.groups * self.channels, self.positions());
         let cotangent = sweep.cotangent()?.contiguous()?.reshape(shape)?;
         Ok(Imaged { image, cotangent })
     }
 }
 
 impl Convolution {
-    /// The kernels' gradients of every example and output, where planes meet kernels of their own.
-    fn depthwise_gradient(&self, sweep: &Reverse) -> OpResult<Option<Tensor>> {
-        let (x, cotangent) = (sweep.input(0)?, sweep.cotangent()?);
-        let own = self.direction == Direction::Forward && self.images == 1;
-        let Some(depthwise) = self.depthwise_of(x, cotangent).filter(|_| own) else {
-            return Ok(None);
-        };
-        if x.dims()[0] != sweep.batch {
-            return Ok(None);
-        }
-        let x = x.contiguous()?.reshape((sweep.batch, self.groups, self.window().in_count()))?;
-        let shape = (sweep.batch, sweep.width, self.groups, self.channels, self.positions());
-        Ok(Some(depthwise.gradient(&x, &cotangent.contiguous()?.reshape(shape)?)?))
-    }
-
     /// `[B·w·images, G, r, T]` → `[B, w, G, images·T, r]`, a view where there is one image per
     /// example; what all examples share is repeated.
     fn gather(&self, x: &Tensor, (batch, width): (usize, usize)) -> OpResult<Tensor> {

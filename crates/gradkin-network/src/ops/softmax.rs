@@ -4,7 +4,8 @@ use candle_core::Tensor;
 
 use super::{Build, Forward, Inputs, Operator, Reverse, Setup, required};
 use crate::error::OpResult;
-use crate::tensor::{axis_of, softmax, sum_along};
+use crate::tensor::rows::Cut;
+use crate::tensor::{axis_of, softmax_back, sum_along};
 
 pub(super) const OPERATORS: &[(&str, Build)] =
     &[("Softmax", |s| Softmax::build(s, false)), ("LogSoftmax", |s| Softmax::build(s, true))];
@@ -72,9 +73,9 @@ impl Operator for Softmax {
         } else {
             // dx = p (δ − Σ p δ)
             if self.inner == 1
-                && let Some(cut) = softmax::cut(cotangent, y, self.outer, self.size)
+                && let Some(cut) = Cut::alone(self.outer, self.size, &[cotangent, y])
             {
-                let back = softmax::softmax_back(cotangent, sweep.meets(y), cut)?;
+                let back = softmax_back(cotangent, sweep.meets(y), cut)?;
                 return Ok(vec![Some(back)]);
             }
             let weighted = sweep.times(cotangent, y)?;

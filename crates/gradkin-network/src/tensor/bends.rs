@@ -1,30 +1,17 @@
 //! Functions that are straight below zero and above it: x where it is positive, slope · x elsewhere, with one
 //! slope for all or one per channel.
 
-use candle_core::{DType, Device, Result, Tensor, WithDType};
+use candle_core::{Device, Result, Tensor, WithDType};
 
-use super::portable;
 use super::rows::{
-    Cut, Meeting, Meets, Pass, Row, SHORT, by_float, over, per_channel, total, with,
+    Cut, Meeting, Meets, Pass, Row, SHORT, are_ours, by_float, over, per_channel, total, with,
 };
-
-/// A tensor `[L, *shape]` whose examples are one row each; `None` as of [`cut`].
-pub(crate) fn whole(x: &Tensor) -> Option<Cut> {
-    let one = vec![1; x.rank()];
-    cut(x, &Tensor::zeros(one, x.dtype(), x.device()).ok()?)
-}
 
 /// How a tensor `[L, *shape]` falls into rows that meet one slope each, the slopes' own shape broadcasting to
 /// `shape`; `None` where rows would be short, or hold something else than floats off the tape.
 pub(crate) fn cut(x: &Tensor, slopes: &Tensor) -> Option<Cut> {
     let (shape, own) = (&x.dims()[1..], &slopes.dims()[1..]);
-    let floats = matches!(x.dtype(), DType::F32 | DType::F64) && x.dtype() == slopes.dtype();
-    if !floats
-        || !portable::is_ours(x)
-        || x.track_op()
-        || slopes.track_op()
-        || slopes.dims()[0] != 1
-    {
+    if !are_ours(&[x, slopes]) || slopes.dims()[0] != 1 {
         return None;
     }
     let count: usize = shape.iter().product();
@@ -229,6 +216,8 @@ const LANES: usize = 16;
 #[cfg(all(test, not(feature = "portable")))]
 mod tests {
     use super::super::rows::trial::{random, same};
+    use candle_core::DType;
+
     use super::*;
 
     /// Every pass against whole tensors: three outputs' cotangents of four examples, slopes of one axis, of

@@ -1,22 +1,19 @@
 //! The steps of a normalisation by channels: passes over tensors `[L, N, C, *]` that meet one number per
 //! channel, which all examples share.
 
-use candle_core::{DType, Device, Result, Tensor, WithDType};
+use candle_core::{Device, Result, Tensor, WithDType};
 
-use super::portable;
 use super::rows::{
-    Cut, Meeting, Meets, Pass, Row, SHORT, by_float, over, per_channel, total, with,
+    Cut, Meeting, Meets, Pass, Row, SHORT, are_ours, by_float, over, per_channel, total, with,
 };
 
 /// Whether these passes take such a tensor with these numbers per channel, which all examples share.
 pub(crate) fn takes(x: &Tensor, per_channel: &[&Tensor]) -> bool {
     let dims = x.dims();
-    portable::is_ours(x)
+    are_ours(&[x])
         && dims.len() > 3
         && dims[3..].iter().product::<usize>() >= SHORT
-        && matches!(x.dtype(), DType::F32 | DType::F64)
         && per_channel.iter().all(|own| own.elem_count() == dims[2] && !own.track_op())
-        && !x.track_op()
 }
 
 /// The positions of a channel are a row.

@@ -2,10 +2,9 @@
 //! so many times, while it is in the first-level cache; unfolded first, it would be written and read as many times
 //! as the kernel has elements.
 
-use candle_core::{DType, Device, Result, Tensor, WithDType, bail};
+use candle_core::{Device, Result, Tensor, WithDType, bail};
 use pulp::{Arch, Simd, WithSimd};
 
-use super::portable;
 use super::rows::{by_float, with};
 use super::stripes::{AddedTimes, Stripe, stripes_of_elements};
 use super::window::Window;
@@ -28,12 +27,6 @@ impl Depthwise {
             size: window.in_count(),
             positions: window.out_count(),
         }
-    }
-
-    /// Whether it takes them: floats in the processor's memory that no tape follows.
-    pub(crate) fn takes(x: &Tensor, y: &Tensor) -> bool {
-        let floats = matches!(x.dtype(), DType::F32 | DType::F64) && x.dtype() == y.dtype();
-        floats && [x, y].iter().all(|x| portable::is_ours(x) && !x.track_op())
     }
 
     /// w `[G, m, K]` and x `[M, G, size]`: `[M, G, m, O]`.

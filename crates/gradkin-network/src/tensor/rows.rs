@@ -5,9 +5,10 @@
 //! image, or whatever else meets one number) goes through the whole chain while it is in the first-level
 //! cache.
 
-use candle_core::{Result, Storage, Tensor, WithDType};
+use candle_core::{DType, Result, Storage, Tensor, WithDType};
 use pulp::{Arch, Simd, WithSimd};
 
+use super::portable;
 use super::product::behind;
 
 /// Rows shorter than this cost more than they save.
@@ -22,6 +23,22 @@ pub(crate) struct Cut {
     pub(crate) channels: usize,
     /// Numbers of a row.
     pub(crate) positions: usize,
+}
+
+/// Whether passes take all of these: floats of one type in the processor's memory that no tape follows.
+pub(crate) fn are_ours(tensors: &[&Tensor]) -> bool {
+    let float = tensors.first().map(|x| x.dtype());
+    let ours = |x: &&Tensor| Some(x.dtype()) == float && portable::is_ours(x) && !x.track_op();
+    matches!(float, Some(DType::F32 | DType::F64)) && tensors.iter().all(ours)
+}
+
+impl Cut {
+    /// So many rows of so many numbers that meet nothing but each other; `None` where they are short, or where
+    /// passes do not take these tensors.
+    pub(crate) fn alone(rows: usize, positions: usize, tensors: &[&Tensor]) -> Option<Self> {
+        let fits = positions >= SHORT && are_ours(tensors);
+        fits.then_some(Self { rows, channels: 1, positions })
+    }
 }
 
 /// What rows of one tensor meet in another: row by row, examples of which there are fewer `repeat` times one

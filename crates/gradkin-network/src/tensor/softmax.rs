@@ -1,17 +1,8 @@
 //! The way back through a softmax, a row at a time.
 
-use candle_core::{DType, Device, Result, Tensor, WithDType};
+use candle_core::{Device, Result, Tensor, WithDType};
 
-use super::portable;
-use super::rows::{Cut, Meeting, Meets, Pass, Row, SHORT, by_float, over, total, with};
-
-/// How rows of so many numbers, the last axes of `[L, *]`, are passed over; `None` where they are short, or hold
-/// something else than floats off the tape.
-pub(crate) fn cut(delta: &Tensor, p: &Tensor, rows: usize, size: usize) -> Option<Cut> {
-    let floats = matches!(delta.dtype(), DType::F32 | DType::F64) && delta.dtype() == p.dtype();
-    let ours = floats && [delta, p].iter().all(|x| portable::is_ours(x) && !x.track_op());
-    (ours && size >= SHORT).then_some(Cut { rows, channels: 1, positions: size })
-}
+use super::rows::{Cut, Meeting, Meets, Pass, Row, by_float, over, total, with};
 
 /// p · (δ − Σ p δ) of every row, p being the softmax that δ meets.
 pub(crate) fn softmax_back(delta: &Tensor, p: Meets, cut: Cut) -> Result<Tensor> {
@@ -51,14 +42,16 @@ mod tests {
     fn back_is_a_chain_of_whole_tensors() -> Result<()> {
         for size in [8, 33] {
             let (p, delta) = (random(&[2, 5, size])?, random(&[6, 5, size])?);
-            let cut = cut(&delta, &p, 5, size).ok_or_else(|| candle_core::Error::msg("no rows"))?;
+            let cut = Cut::alone(5, size, &[&delta, &p])
+                .ok_or_else(|| candle_core::Error::msg("no rows"))?;
             let found = softmax_back(&delta, Meets { other: &p, repeat: 3 }, cut)?;
             let (p, delta) = (p.unsqueeze(1)?, delta.reshape((2, 3, 5, size))?);
             let weighted = delta.broadcast_mul(&p)?;
             let along = weighted.sum_keepdim(3)?.broadcast_mul(&p)?;
             same(&found, &(weighted - along)?)?;
         }
-        assert!(cut(&random(&[2, 7])?, &random(&[2, 7])?, 1, 7).is_none());
+        let short = random(&[2, 7])?;
+        assert!(Cut::alone(1, 7, &[&short, &short]).is_none());
         Ok(())
     }
 }

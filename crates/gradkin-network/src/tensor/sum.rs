@@ -1,15 +1,13 @@
 //! Sums along an axis that is not the last: row by row, where the tensor library goes number by number.
 
-use candle_core::{DType, Device, Result, Tensor, WithDType};
+use candle_core::{Device, Result, Tensor, WithDType};
 use pulp::{Arch, Simd, WithSimd};
 
-use super::portable;
-use super::rows::{by_float, with};
+use super::rows::{are_ours, by_float, with};
 
 /// Σ along an axis, kept as an axis of one.
 pub(crate) fn sum_along(x: &Tensor, axis: usize) -> Result<Tensor> {
     let inner: usize = x.dims()[axis + 1..].iter().product();
-    let floats = matches!(x.dtype(), DType::F32 | DType::F64);
     let mut shape = x.dims().to_vec();
     let count = std::mem::replace(&mut shape[axis], 1);
     if inner == 1 {
@@ -17,7 +15,7 @@ pub(crate) fn sum_along(x: &Tensor, axis: usize) -> Result<Tensor> {
         let outer: usize = shape[..axis].iter().product();
         return x.contiguous()?.reshape((outer, count))?.sum(1)?.reshape(shape);
     }
-    if !floats || !portable::is_ours(x) || x.track_op() {
+    if !are_ours(&[x]) {
         return x.contiguous()?.sum_keepdim(axis);
     }
     by_float!(x, summed(x, (count, inner), &shape))
