@@ -212,7 +212,7 @@ impl Deferred {
 
 #[cfg(test)]
 #[allow(clippy::expect_used)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     const POSITIONS: usize = 3;
@@ -307,7 +307,7 @@ mod tests {
     }
 
     /// The windows of 2 × 2 pixels over images of three channels, 4 × 4 pixels each.
-    fn windows() -> Windows {
+    pub(crate) fn windows() -> Windows {
         use gradkin_network::build::{Convolution, GraphBuilder};
         use gradkin_network::{Model, Network, Options, Sweep};
         let file = || -> Result<Vec<u8>, gradkin_network::NetworkError> {

@@ -5,7 +5,6 @@
 //! every pair, is one inner product of vectors that were whitened once.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::ops::Range;
 
 use gradkin_network::candle_core::{Device, Tensor};
@@ -14,10 +13,11 @@ use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::examples::Examples;
-use crate::number::{Into, Number, doubles, numbers, product_ab, product_abt, product_atb};
+use crate::number::{Into, Number, doubles, numbers, product_ab, product_abt};
 use crate::output::Output;
 use crate::plan::{Form, Planned};
 use crate::progress::Counter;
+use crate::self_kernel::add_self_kernel;
 use crate::similarity::{Kind, Reduction};
 use crate::storage::{Half, Packed, PackedTarget, Storage};
 use crate::whiten::Spectrum;
@@ -507,10 +507,10 @@ fn mapped_seeds(seeds: &Tensor, maps: &[Map]) -> Result<Tensor> {
 pub(crate) const LARGEST: f64 = 1e38;
 
 /// A component's factor as plain arrays: `[B, d·inner]` and, where factored, a `[B, groups, T·p]`.
-struct Raw<T> {
-    delta: Vec<T>,
-    input: Vec<T>,
-    index: Vec<i64>,
+pub(crate) struct Raw<T> {
+    pub(crate) delta: Vec<T>,
+    pub(crate) input: Vec<T>,
+    pub(crate) index: Vec<i64>,
 }
 
 impl<T: Number> Raw<T> {
@@ -766,105 +766,6 @@ fn plain<T: Number>(factor: Factor, arrays: &Arrays) -> Result<Raw<T>, NetworkEr
             Raw { delta: numbers(&factor.to_dense()?)?, input: Vec::new(), index: Vec::new() }
         }
     })
-}
-
-/// Numbers in double precision that are multiplied at once where K(x, x) is taken of whole gradients.
-const BLOCK: usize = 4096;
-
-/// Add a component's part of K(x, x) for example `b` of the micro-batch, in double precision.
-fn add_self_kernel<T: Number>(
-    raw: &Raw<T>,
-    arrays: &Arrays,
-    b: usize,
-    d: usize,
-    kernel: &mut [f64],
-) {
-    match arrays {
-        Arrays::Dense { len, .. } => {
-            add_written(&raw.delta[b * d * len..(b + 1) * d * len], d, kernel);
-        }
-        Arrays::Factored { positions, input, cotangent, windows: Some(windows), .. } => {
-            let (t, p, q) = (*positions, *input, *cotangent);
-            let (image, delta) = (windows.numbers(), d * q * t);
-            let mut columns = vec![T::default(); p * t];
-            let image = &raw.input[b * image..(b + 1) * image];
-            windows.unfold(image, 0..windows.channels(), &mut columns);
-            let mut written = vec![T::default(); d * q * p];
-            let delta = &raw.delta[b * delta..(b + 1) * delta];
-            product_abt((d * q, p, t), delta, &columns, &mut written, Into::Replace);
-            add_written(&written, d, kernel);
-        }
-        Arrays::Factored { groups, positions, input, cotangent, deferred: true, .. } => {
-            let (g_count, t, p, q) = (groups.len(), *positions, *input, *cotangent);
-            let mut written = vec![T::default(); d * q * p];
-            for g in 0..g_count {
-                let at = (b * g_count + g) * t * p;
-                let a = &raw.input[at..at + t * p];
-                for (c, written) in written.chunks_exact_mut(q * p).enumerate() {
-                    let at = ((b * d + c) * g_count + g) * t * q;
-                    product_atb((q, p, t), (&raw.delta[at..at + t * q], q), (a, p), written);
-                }
-                add_written(&written, d, kernel);
-            }
-        }
-        Arrays::Factored { groups, positions, input, cotangent, deferred: false, .. } => {
-            // Σ_{t,u} (a_t·a_u)(δ_t·δ_u) = Σ_t δ_t · (Σ_u (a_t·a_u) δ_u).
-            let (g_count, t, p, q) = (groups.len(), *positions, *input, *cotangent);
-            let mut inner = vec![0.0; t * t];
-            let mut reached = vec![0.0; d * t * q];
-            for g in 0..g_count {
-                let at = (b * g_count + g) * t * p;
-                let a = wide(&raw.input[at..at + t * p]);
-                product_abt((t, t, p), &a, &a, &mut inner, Into::Replace);
-                let mut delta = Vec::with_capacity(d * t * q);
-                for c in 0..d {
-                    let at = ((b * d + c) * g_count + g) * t * q;
-                    delta.extend(raw.delta[at..at + t * q].iter().map(|x| x.to_f64()));
-                }
-                for (from, to) in delta.chunks(t * q).zip(reached.chunks_mut(t * q)) {
-                    product_ab((t, q, t), &inner, (from, q), to);
-                }
-                product_abt((d, d, t * q), &delta, &reached, kernel, Into::Add);
-            }
-        }
-        Arrays::Rows { positions, width, .. } => {
-            // Positions that name the same row of the table add up before they meet.
-            let index = &raw.index[b * positions..(b + 1) * positions];
-            let mut rows: BTreeMap<i64, Vec<f64>> = BTreeMap::new();
-            for (t, row) in index.iter().enumerate() {
-                let sum = rows.entry(*row).or_insert_with(|| vec![0.0; d * width]);
-                for c in 0..d {
-                    let at = ((b * d + c) * positions + t) * width;
-                    let from = &raw.delta[at..at + width];
-                    let to = &mut sum[c * width..(c + 1) * width];
-                    to.iter_mut().zip(from).for_each(|(s, x)| *s += x.to_f64());
-                }
-            }
-            for sum in rows.values() {
-                product_abt((d, d, *width), sum, sum, kernel, Into::Add);
-            }
-        }
-    }
-}
-
-/// Add the products of an example's written-out gradients `[d, len]`, in double precision.
-fn add_written<T: Number>(rows: &[T], d: usize, kernel: &mut [f64]) {
-    let len = rows.len() / d.max(1);
-    // So many columns at a time as stay in the first-level cache.
-    let step = (BLOCK / d.max(1)).max(64);
-    let mut block = Vec::with_capacity(d * step.min(len));
-    for first in (0..len).step_by(step) {
-        let width = step.min(len - first);
-        block.clear();
-        for row in rows.chunks_exact(len) {
-            block.extend(row[first..first + width].iter().map(|x| x.to_f64()));
-        }
-        product_abt((d, d, width), &block, &block, kernel, Into::Add);
-    }
-}
-
-fn wide<T: Number>(x: &[T]) -> Vec<f64> {
-    x.iter().map(|x| x.to_f64()).collect()
 }
 
 /// Lay an example's mapped δ down where inner products will find it.

@@ -47,6 +47,7 @@ mod quantity;
 mod resident;
 mod rotation;
 mod sample;
+mod self_kernel;
 mod similarity;
 mod sketch;
 mod storage;

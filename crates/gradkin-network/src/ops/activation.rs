@@ -7,6 +7,7 @@ use super::second::{Ascended, Second, plus};
 use super::{Build, Forward, Inputs, Operator, Reverse, Setup, required};
 use crate::error::{OpResult, fail};
 use crate::tensor::bends;
+use crate::tensor::functions::{self, exp, sigmoid, tanh};
 use crate::tensor::rows::Cut;
 use crate::tensor::{broadcast_shape, example_shape, expand_to, lead_shape, sum_to};
 
@@ -28,7 +29,7 @@ pub(super) const OPERATORS: &[(&str, Build)] = &[
         unary(
             s,
             &[("alpha", 1.0)],
-            |x, n| piece(x, |x| (x.exp()? - 1.0)? * n[0]),
+            |x, n| piece(x, |x| (exp(x)? - 1.0)? * n[0]),
             |x, y, n| select(x, &x.ones_like()?, &(y + n[0])?),
         )
     }),
@@ -36,7 +37,7 @@ pub(super) const OPERATORS: &[(&str, Build)] = &[
         unary(
             s,
             &[("alpha", 1.673_263_242_354_377_2), ("gamma", 1.050_700_987_355_480_5)],
-            |x, n| piece(x, |x| (x.exp()? - 1.0)? * n[0])? * n[1],
+            |x, n| piece(x, |x| (exp(x)? - 1.0)? * n[0])? * n[1],
             |x, y, n| select(x, &(x.ones_like()? * n[1])?, &(y + n[0] * n[1])?),
         )
     }),
@@ -44,8 +45,8 @@ pub(super) const OPERATORS: &[(&str, Build)] = &[
         unary(
             s,
             &[("alpha", 1.0)],
-            |x, n| piece(x, |x| ((x / n[0])?.exp()? - 1.0)? * n[0]),
-            |x, _, n| select(x, &x.ones_like()?, &(x / n[0])?.exp()?),
+            |x, n| piece(x, |x| (exp(&(x / n[0])?)? - 1.0)? * n[0]),
+            |x, _, n| select(x, &x.ones_like()?, &exp(&(x / n[0])?)?),
         )
     }),
     ("Sigmoid", |s| unary(s, &[], |x, _| sigmoid(x), |_, y, _| y - y.sqr()?)),
@@ -84,9 +85,9 @@ pub(super) const OPERATORS: &[(&str, Build)] = &[
         unary(
             s,
             &[],
-            |x, _| x * softplus(x)?.tanh()?,
+            |x, _| x * tanh(&softplus(x)?)?,
             |x, _, _| {
-                let t = softplus(x)?.tanh()?;
+                let t = tanh(&softplus(x)?)?;
                 let inner = ((1.0 - t.sqr()?)? * (x * sigmoid(x)?)?)?;
                 t + inner
             },
@@ -96,7 +97,7 @@ pub(super) const OPERATORS: &[(&str, Build)] = &[
     ("Softsign", |s| {
         unary(s, &[], |x, _| x / (x.abs()? + 1.0)?, |x, _, _| (x.abs()? + 1.0)?.sqr()?.recip())
     }),
-    ("Tanh", |s| unary(s, &[], |x, _| x.tanh(), |_, y, _| 1.0 - y.sqr()?)),
+    ("Tanh", |s| unary(s, &[], |x, _| tanh(x), |_, y, _| 1.0 - y.sqr()?)),
     ("Shrink", |s| {
         unary(
             s,
@@ -156,31 +157,21 @@ pub(super) fn slope(x: &Tensor, negative: f64) -> Result<Tensor> {
     mask(x, |x| x.gt(0.0))?.affine(1.0 - negative, negative)
 }
 
-/// 1 / (1 + e^−x); where e^−x overflows the result is the right one, zero.
-pub(super) fn sigmoid(x: &Tensor) -> Result<Tensor> {
-    (x.neg()?.exp()? + 1.0)?.recip()
-}
-
 /// log(1 + e^x) = max(x, 0) + log(1 + e^−|x|).
 pub(super) fn softplus(x: &Tensor) -> Result<Tensor> {
-    x.relu()? + (x.abs()?.neg()?.exp()? + 1.0)?.log()?
+    x.relu()? + (exp(&x.abs()?.neg()?)? + 1.0)?.log()?
 }
 
 /// Gelu, exact by the error function or by the tanh approximation.
 fn gelu(setup: &Setup) -> OpResult<Box<dyn Operator>> {
     match setup.attributes.text("approximate", "none")? {
-        "none" => unary(
-            setup,
-            &[],
-            |x, _| x * normal_cdf(x)?,
-            |x, _, _| normal_cdf(x)? + (x * normal_density(x)?)?,
-        ),
+        "none" => unary(setup, &[], |x, _| functions::gelu(x), |x, _, _| functions::gelu_slope(x)),
         "tanh" => unary(
             setup,
             &[],
-            |x, _| (x * (gelu_inner(x)?.tanh()? + 1.0)?)? * 0.5,
+            |x, _| (x * (tanh(&gelu_inner(x)?)? + 1.0)?)? * 0.5,
             |x, _, _| {
-                let t = gelu_inner(x)?.tanh()?;
+                let t = tanh(&gelu_inner(x)?)?;
                 let inner = x.sqr()?.affine(3.0 * GELU_CUBE * GELU_SCALE, GELU_SCALE)?;
                 let rest = (x * ((1.0 - t.sqr()?)? * inner)?)?;
                 ((t + 1.0)? + rest)? * 0.5
@@ -195,15 +186,6 @@ const GELU_CUBE: f64 = 0.044715;
 
 fn gelu_inner(x: &Tensor) -> Result<Tensor> {
     x * x.sqr()?.affine(GELU_CUBE * GELU_SCALE, GELU_SCALE)?
-}
-
-fn normal_cdf(x: &Tensor) -> Result<Tensor> {
-    (x * std::f64::consts::FRAC_1_SQRT_2)?.erf()?.affine(0.5, 0.5)
-}
-
-pub(super) fn normal_density(x: &Tensor) -> Result<Tensor> {
-    const SCALE: f64 = 0.398_942_280_401_432_7; // 1/√(2π)
-    (x.sqr()? * -0.5)?.exp()? * SCALE
 }
 
 /// max(0, x) + slope · min(0, x), the slope broadcast to x.

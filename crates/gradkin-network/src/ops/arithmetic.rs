@@ -7,6 +7,7 @@ use super::elementwise::{Elementwise, Function, Slope};
 use super::{Build, Forward, Inputs, Operator, Reverse, Setup, required};
 use crate::error::{OpResult, fail};
 use crate::tensor::bends;
+use crate::tensor::functions::{erf, erf_slope, exp};
 use crate::tensor::rows::Cut;
 use crate::tensor::{broadcast_shape, example_shape, lead_shape, sum_to, with_rank};
 
@@ -14,22 +15,15 @@ pub(super) const OPERATORS: &[(&str, Build)] = &[
     ("Neg", |_| unary("Neg", |x, _| negate(x), Some(|x, _, _| x.ones_like()?.neg()))),
     ("Abs", |_| unary("Abs", |x, _| x.abs(), Some(|x, _, _| x.sign()))),
     ("Sqrt", |_| unary("Sqrt", |x, _| x.sqrt(), Some(|_, y, _| y.recip()? * 0.5))),
-    ("Exp", |_| unary("Exp", |x, _| x.exp(), Some(|_, y, _| Ok(y.clone())))),
+    ("Exp", |_| unary("Exp", |x, _| exp(x), Some(|_, y, _| Ok(y.clone())))),
     ("Log", |_| unary("Log", |x, _| x.log(), Some(|x, _, _| x.recip()))),
     ("Reciprocal", |_| unary("Reciprocal", |x, _| x.recip(), Some(|_, y, _| y.sqr()?.neg()))),
-    ("Erf", |_| {
-        const TWO_OVER_ROOT_PI: f64 = std::f64::consts::FRAC_2_SQRT_PI;
-        unary("Erf", |x, _| x.erf(), Some(|x, _, _| x.sqr()?.neg()?.exp()? * TWO_OVER_ROOT_PI))
-    }),
+    ("Erf", |_| unary("Erf", |x, _| erf(x), Some(|x, _, _| erf_slope(x)))),
     ("Sin", |_| unary("Sin", |x, _| x.sin(), Some(|x, _, _| x.cos()))),
     ("Cos", |_| unary("Cos", |x, _| x.cos(), Some(|x, _, _| x.sin()?.neg()))),
     ("Tan", |_| unary("Tan", |x, _| x.sin()? / x.cos()?, Some(|_, y, _| y.sqr()? + 1.0))),
-    ("Sinh", |_| {
-        unary("Sinh", |x, _| (x.exp()? - x.neg()?.exp()?)? * 0.5, Some(|x, _, _| cosh(x)))
-    }),
-    ("Cosh", |_| {
-        unary("Cosh", |x, _| cosh(x), Some(|x, _, _| (x.exp()? - x.neg()?.exp()?)? * 0.5))
-    }),
+    ("Sinh", |_| unary("Sinh", |x, _| (exp(x)? - exp(&x.neg()?)?)? * 0.5, Some(|x, _, _| cosh(x)))),
+    ("Cosh", |_| unary("Cosh", |x, _| cosh(x), Some(|x, _, _| (exp(x)? - exp(&x.neg()?)?)? * 0.5))),
     ("Sign", |_| unary("Sign", |x, _| x.sign(), None)),
     ("Floor", |_| unary("Floor", |x, _| x.floor(), None)),
     ("Ceil", |_| unary("Ceil", |x, _| x.ceil(), None)),
@@ -77,7 +71,7 @@ fn is_infinite(setup: &Setup) -> OpResult<Box<dyn Operator>> {
 }
 
 fn cosh(x: &Tensor) -> Result<Tensor> {
-    (x.exp()? + x.neg()?.exp()?)? * 0.5
+    (exp(x)? + exp(&x.neg()?)?)? * 0.5
 }
 
 /// Candle negates floats only; shape arithmetic needs whole numbers too.

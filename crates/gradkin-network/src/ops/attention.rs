@@ -10,6 +10,7 @@ use candle_core::{DType, Device, Tensor};
 use super::picking::integers;
 use super::{Build, Forward, Inputs, Operator, Reverse, Setup, required};
 use crate::error::{OpResult, fail};
+use crate::tensor::functions;
 use crate::tensor::{
     broadcast_shape, checked_count, example_shape, expand_to, lead_shape, matmul, sum_to, with_rank,
 };
@@ -245,7 +246,7 @@ impl Attention {
     fn softmax(x: &Tensor) -> OpResult<Tensor> {
         let top = x.max_keepdim(4)?;
         let top = top.eq(f64::NEG_INFINITY)?.where_cond(&top.zeros_like()?, &top)?;
-        let exp = x.broadcast_sub(&top)?.exp()?;
+        let exp = functions::exp(&x.broadcast_sub(&top)?)?;
         let sum = exp.sum_keepdim(4)?;
         let sum = sum.eq(0.0)?.where_cond(&sum.ones_like()?, &sum)?;
         Ok(exp.broadcast_div(&sum)?)
@@ -277,7 +278,7 @@ impl Operator for Attention {
         let v = self.grouped(&present_value, self.total(), self.value_size)?;
         let scores = self.scores(&(matmul(&q, &k.transpose(1, 2)?)? * self.scale)?)?;
         let capped = match self.softcap {
-            cap if cap > 0.0 => ((&scores / cap)?.tanh()? * cap)?,
+            cap if cap > 0.0 => (functions::tanh(&(&scores / cap)?)? * cap)?,
             _ => scores.clone(),
         };
         let biased = match self.bias(inputs, q.dtype())? {

@@ -6,7 +6,10 @@ use candle_core::Tensor;
 use super::batch_normalization::channel_shape;
 use super::{Build, Forward, Inputs, Operator, Reverse, Setup, required};
 use crate::error::{OpResult, fail};
-use crate::tensor::{axis_of, broadcast_shape, lead_shape, sum_to};
+use crate::tensor::rows::{Cut, are_ours};
+use crate::tensor::{
+    Normal, Normalized, axis_of, broadcast_shape, example_shape, lead_shape, sum_to, with_rank,
+};
 
 pub(super) const OPERATORS: &[(&str, Build)] = &[
     ("LayerNormalization", |s| Normalization::layer(s, true)),
@@ -88,6 +91,50 @@ impl Normalization {
         Ok(Box::new(Self { centred: true, epsilon, size, scale, bias, repeat, statistics }))
     }
 
+    fn normal(&self) -> Normal {
+        Normal { centred: self.centred, epsilon: self.epsilon }
+    }
+
+    /// How a tensor falls into rows that meet scale and bias alike, a number of each for each of a row's; `None`
+    /// where it does not.
+    fn cut(&self, x: &Tensor, affine: &[Option<&Tensor>]) -> Option<Cut> {
+        let shape = example_shape(x);
+        let meets_rows = |own: &Tensor| {
+            let own = own.dims();
+            let leading = own.iter().take_while(|size| **size == 1).count();
+            own.iter().product::<usize>() == self.size && shape.ends_with(&own[leading..])
+        };
+        let affine = affine.iter().flatten();
+        let tensors: Vec<&Tensor> = [x].into_iter().chain(affine.clone().copied()).collect();
+        let rows = shape.iter().product::<usize>() / self.size.max(1);
+        Cut::alone(rows, self.size, &tensors)
+            .filter(|_| affine.into_iter().all(|own| meets_rows(own)))
+    }
+
+    /// Rows normalised by operations over whole tensors.
+    fn normalized(
+        &self,
+        x: &Tensor,
+        scale: Option<&Tensor>,
+        bias: Option<&Tensor>,
+    ) -> OpResult<Normalized> {
+        let rows = self.rows(x)?;
+        let size = self.size as f64;
+        let mean = (rows.sum_keepdim(1)? / size)?;
+        let centred = if self.centred { rows.broadcast_sub(&mean)? } else { rows };
+        let variance = (centred.sqr()?.sum_keepdim(1)? / size)?;
+        let inverse = (variance + self.epsilon)?.sqrt()?.recip()?;
+        let rows = centred.broadcast_mul(&inverse)?.reshape(x.shape())?;
+        let mut scaled = rows.clone();
+        if let Some(scale) = scale {
+            scaled = scaled.broadcast_mul(scale)?;
+        }
+        if let Some(bias) = bias {
+            scaled = scaled.broadcast_add(bias)?;
+        }
+        Ok(Normalized { scaled, rows, mean, inverse })
+    }
+
     fn rows(&self, x: &Tensor) -> OpResult<Tensor> {
         Ok(x.contiguous()?.reshape((x.elem_count() / self.size.max(1), self.size))?)
     }
@@ -119,24 +166,18 @@ impl Normalization {
 impl Operator for Normalization {
     fn forward(&self, inputs: &Inputs) -> OpResult<Forward> {
         let x = required(inputs, 0)?;
-        let rows = self.rows(x)?;
-        let size = self.size as f64;
-        let mean = (rows.sum_keepdim(1)? / size)?;
-        let centred = if self.centred { rows.broadcast_sub(&mean)? } else { rows };
-        let variance = (centred.sqr()?.sum_keepdim(1)? / size)?;
-        let inverse = (variance + self.epsilon)?.sqrt()?.recip()?;
-        let normal = centred.broadcast_mul(&inverse)?;
-        let mut y = normal.reshape(x.shape())?;
-        if let Some(scale) = inputs.get(1).copied().flatten() {
-            let scale = self.spread(scale, &self.scale)?;
-            y = y.broadcast_mul(&crate::tensor::with_rank(&scale, x.rank() - 1)?)?;
-        }
-        if let Some(bias) = inputs.get(2).copied().flatten() {
-            let bias = self.spread(bias, &self.bias)?;
-            y = y.broadcast_add(&crate::tensor::with_rank(&bias, x.rank() - 1)?)?;
-        }
+        let [scale, bias] = [(1, &self.scale), (2, &self.bias)].map(|(k, shape)| {
+            let own = inputs.get(k).copied().flatten();
+            own.map(|own| with_rank(&self.spread(own, shape)?, x.rank() - 1)).transpose()
+        });
+        let (scale, bias) = (scale?, bias?);
+        let [scale, bias] = [scale.as_ref(), bias.as_ref()];
+        let found = match self.cut(x, &[scale, bias]) {
+            Some(cut) => self.normal().of(x, cut, scale, bias)?,
+            None => self.normalized(x, scale, bias)?,
+        };
+        let Normalized { scaled: y, rows: normal, mean, inverse } = found;
         let lead = x.dims()[0];
-        let normal = normal.reshape(x.shape())?;
         let inverse = inverse.reshape((lead, inverse.elem_count() / lead.max(1)))?;
         let mut outputs = vec![y];
         if !self.statistics.is_empty() {
@@ -157,11 +198,24 @@ impl Operator for Normalization {
         }
         let Some(cotangent) = sweep.cotangent_of(0)? else { return Ok(result) };
         if sweep.wants(0) {
-            let scaled = match sweep.inputs.get(1).copied().flatten() {
-                Some(scale) => sweep.times(cotangent, &self.spread(scale, &self.scale)?)?,
-                None => cotangent.clone(),
+            let scale = match sweep.inputs.get(1).copied().flatten() {
+                Some(scale) => {
+                    Some(with_rank(&self.spread(scale, &self.scale)?, normal.rank() - 1)?)
+                }
+                None => None,
             };
-            let back = self.reverse_rows(sweep, &scaled, normal, inverse)?;
+            let cut = self.cut(normal, &[scale.as_ref()]);
+            let back = match (cut.filter(|_| are_ours(&[cotangent, inverse])), &scale) {
+                (Some(cut), scale) => {
+                    let rows = sweep.meets(normal);
+                    self.normal().back(cotangent, rows, inverse, scale.as_ref(), cut)?
+                }
+                (None, Some(scale)) => {
+                    let scaled = sweep.times(cotangent, scale)?;
+                    self.reverse_rows(sweep, &scaled, normal, inverse)?
+                }
+                (None, None) => self.reverse_rows(sweep, cotangent, normal, inverse)?,
+            };
             result[0] = Some(match result[0].take() {
                 Some(more) => (back + more)?,
                 None => back,

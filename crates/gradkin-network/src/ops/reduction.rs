@@ -5,6 +5,7 @@ use candle_core::{DType, Result, Tensor};
 use super::activation::mask;
 use super::{Build, Forward, Inputs, Operator, Reverse, Setup, required};
 use crate::error::{OpResult, fail};
+use crate::tensor::functions::exp;
 use crate::tensor::{axis_of, lead_shape, sum_axes};
 
 pub(super) const OPERATORS: &[(&str, Build)] = &[
@@ -128,7 +129,7 @@ impl Reduce {
             Kind::Min => self.extremum(x, Tensor::min_keepdim)?,
             Kind::LogSumExp => {
                 let top = self.extremum(x, Tensor::max_keepdim)?;
-                (sum(&x.broadcast_sub(&top)?.exp()?)?.log()? + top)?
+                (sum(&exp(&x.broadcast_sub(&top)?)?)?.log()? + top)?
             }
             Kind::Prod => self.product(x)?,
         })
@@ -165,8 +166,8 @@ impl Reduce {
                 let safe = y.eq(0.0)?.where_cond(&y.ones_like()?, y)?;
                 Some(x.broadcast_div(&safe)?)
             }
-            Kind::LogSum => Some(y.neg()?.exp()?),
-            Kind::LogSumExp => Some(x.broadcast_sub(y)?.exp()?),
+            Kind::LogSum => Some(exp(&y.neg()?)?),
+            Kind::LogSumExp => Some(exp(&x.broadcast_sub(y)?)?),
             Kind::Max | Kind::Min => {
                 // Ties share the cotangent, as in PyTorch's amax and amin.
                 let here = mask(&x.broadcast_sub(y)?, |gap| gap.eq(0.0))?;

@@ -3,8 +3,9 @@
 use candle_core::{Result, Tensor};
 
 use super::super::Setup;
-use super::super::activation::{inside, mask, piece, select, sigmoid, slope, softplus};
+use super::super::activation::{inside, mask, piece, select, slope, softplus};
 use crate::error::{OpResult, fail};
+use crate::tensor::functions::{exp, sigmoid, tanh};
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Function {
@@ -106,14 +107,14 @@ impl Activation {
         let (alpha, beta) = (self.alpha, self.beta);
         match self.function {
             Function::Sigmoid => sigmoid(x),
-            Function::Tanh => x.tanh(),
+            Function::Tanh => tanh(x),
             Function::Relu => x.relu(),
             Function::Affine => x.affine(alpha, beta),
             Function::LeakyRelu => piece(x, |x| x * alpha),
             Function::ThresholdedRelu => mask(x, |x| x.ge(alpha))? * x,
-            Function::ScaledTanh => (x * beta)?.tanh()? * alpha,
+            Function::ScaledTanh => tanh(&(x * beta)?)? * alpha,
             Function::HardSigmoid => x.affine(alpha, beta)?.clamp(0.0, 1.0),
-            Function::Elu => piece(x, |x| (x.exp()? - 1.0)? * alpha),
+            Function::Elu => piece(x, |x| (exp(x)? - 1.0)? * alpha),
             Function::Softsign => x / (x.abs()? + 1.0)?,
             Function::Softplus => softplus(x),
         }
@@ -128,7 +129,7 @@ impl Activation {
             Function::Affine => x.ones_like()? * alpha,
             Function::LeakyRelu => slope(x, alpha),
             Function::ThresholdedRelu => mask(x, |x| x.ge(alpha)),
-            Function::ScaledTanh => (1.0 - (x * beta)?.tanh()?.sqr()?)? * (alpha * beta),
+            Function::ScaledTanh => (1.0 - tanh(&(x * beta)?)?.sqr()?)? * (alpha * beta),
             Function::HardSigmoid => inside(y, 0.0, 1.0)? * alpha,
             Function::Elu => select(x, &x.ones_like()?, &(y + alpha)?),
             Function::Softsign => (x.abs()? + 1.0)?.sqr()?.recip(),
