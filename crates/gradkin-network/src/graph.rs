@@ -5,6 +5,8 @@
 //! which their operator wants them. The rest is tried on an example of zeros, which is how shapes
 //! are found and checked.
 
+pub(crate) mod sequences;
+
 use std::collections::HashMap;
 
 use candle_core::{DType, Device, Tensor};
@@ -158,6 +160,7 @@ impl Network {
             dtype: options.precision.dtype(),
             values: Vec::new(),
             by_name: HashMap::new(),
+            sequences: HashMap::new(),
             trial: Vec::new(),
             budget: Budget::new(model.size, given(options)),
             nodes: Vec::new(),
@@ -170,6 +173,17 @@ impl Network {
         builder.stored()?;
         for node in &model.nodes {
             builder.node(node)?;
+        }
+        if let Some(name) =
+            model.outputs.iter().map(|o| &o.name).find(|o| builder.is_sequence(Some(o)))
+        {
+            return Err(NetworkError::Model {
+                model: model.source.clone(),
+                message: format!(
+                    "output `{name}` is a sequence of tensors; export the network with these as outputs of \
+                     their own, or joined"
+                ),
+            });
         }
         let outputs = model.outputs.iter().map(|o| builder.by_name[&o.name]).collect();
         let heads = model.outputs.iter().map(|o| head(model, &o.name)).collect();
@@ -363,6 +377,8 @@ struct Builder<'a> {
     dtype: DType,
     values: Vec<Value>,
     by_name: HashMap<String, usize>,
+    /// Sequences by name, and the names of the tensors in them.
+    sequences: HashMap<String, Vec<String>>,
     /// Each value that is the same for every example, and zeros for the others: only their shapes
     /// matter, so that they take no memory until a node is tried.
     trial: Vec<Tensor>,
@@ -451,12 +467,8 @@ impl Builder<'_> {
     }
 
     fn node(&mut self, raw: &RawNode) -> Result<()> {
-        let wrap = |error: OperatorError| NetworkError::Node {
-            model: self.model.source.clone(),
-            node: raw.name.clone(),
-            operator: raw.operator_name(),
-            message: error.to_string(),
-        };
+        let model = self.model;
+        let wrap = |error: OperatorError| raw.refused(model, error);
         if raw.operator == "Constant" {
             let constant = raw.attributes.constant().map_err(wrap)?;
             let Some(output) = raw.outputs.first() else { return Ok(()) };
@@ -464,6 +476,9 @@ impl Builder<'_> {
         }
         if raw.operator == "If" {
             return self.branch(raw);
+        }
+        if self.sequence(raw)? {
+            return Ok(());
         }
         let inputs: Vec<Option<usize>> =
             raw.inputs.iter().map(|n| self.by_name.get(n.as_str()).copied()).collect();
@@ -569,12 +584,7 @@ impl Builder<'_> {
     /// An If whose condition is known while the graph is built is the chosen branch.
     fn branch(&mut self, raw: &RawNode) -> Result<()> {
         let model = self.model;
-        let fail = |message: String| NetworkError::Node {
-            model: model.source.clone(),
-            node: raw.name.clone(),
-            operator: raw.operator_name(),
-            message,
-        };
+        let fail = |message: String| raw.refused(model, message);
         let condition = raw.inputs.first().and_then(|name| self.by_name.get(name.as_str()));
         let condition = match condition.map(|id| self.operand(*id).constant) {
             Some(Some(value)) => value.flatten_all()?.to_dtype(DType::F64)?.to_vec1::<f64>()?,
@@ -587,7 +597,7 @@ impl Builder<'_> {
         }
         for node in &graph.nodes {
             let mut read = node.inputs.iter().filter(|name| !name.is_empty());
-            if let Some(lost) = read.find(|name| !self.by_name.contains_key(name.as_str())) {
+            if let Some(lost) = read.find(|name| !self.is_known(name)) {
                 return Err(fail(format!(
                     "node `{}` reads `{lost}`, which nothing writes",
                     node.name
@@ -596,9 +606,7 @@ impl Builder<'_> {
             self.node(node)?;
         }
         for (k, outer) in raw.outputs.iter().enumerate() {
-            let Some(inner) =
-                graph.outputs.get(k).filter(|o| self.by_name.contains_key(o.as_str()))
-            else {
+            let Some(inner) = graph.outputs.get(k).filter(|o| self.is_known(o)) else {
                 return Err(fail(format!("the branch does not write its output {k}")));
             };
             self.node(&RawNode {
@@ -612,6 +620,11 @@ impl Builder<'_> {
             })?;
         }
         Ok(())
+    }
+
+    /// Whether something has been written under a name: a tensor or a sequence of them.
+    fn is_known(&self, name: &String) -> bool {
+        self.by_name.contains_key(name) || self.is_sequence(Some(name))
     }
 
     fn operand(&self, value: usize) -> Operand {

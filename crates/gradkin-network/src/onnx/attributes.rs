@@ -143,8 +143,7 @@ impl Attributes {
     }
 }
 
-/// Attributes written down, for tests of operators.
-#[cfg(test)]
+/// Attributes written down.
 impl Attributes {
     fn with(mut self, name: &str, value: Attribute) -> Self {
         self.0.insert(name.to_owned(), value);
@@ -155,16 +154,20 @@ impl Attributes {
         self.with(name, Attribute::Int(value))
     }
 
+    pub(crate) fn with_ints(self, name: &str, values: &[i64]) -> Self {
+        self.with(name, Attribute::Ints(values.to_vec()))
+    }
+}
+
+/// Attributes written down, for tests of operators.
+#[cfg(test)]
+impl Attributes {
     pub(crate) fn with_float(self, name: &str, value: f32) -> Self {
         self.with(name, Attribute::Float(value))
     }
 
     pub(crate) fn with_text(self, name: &str, value: &str) -> Self {
         self.with(name, Attribute::Text(value.to_owned()))
-    }
-
-    pub(crate) fn with_ints(self, name: &str, values: &[i64]) -> Self {
-        self.with(name, Attribute::Ints(values.to_vec()))
     }
 
     pub(crate) fn with_floats(self, name: &str, values: &[f32]) -> Self {

@@ -13,6 +13,7 @@ mod width;
 pub(crate) mod wire;
 
 use std::collections::HashMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use rten_onnx::onnx::{DataType, GraphProto, ModelProto, NodeProto, ValueInfoProto};
@@ -112,6 +113,16 @@ impl RawNode {
         match self.domain.as_str() {
             domain if is_own_domain(domain) => self.operator.clone(),
             domain => format!("{domain}::{}", self.operator),
+        }
+    }
+
+    /// What is wrong with the node in a model.
+    pub(crate) fn refused(&self, model: &Model, message: impl fmt::Display) -> NetworkError {
+        NetworkError::Node {
+            model: model.source.clone(),
+            node: self.name.clone(),
+            operator: self.operator_name(),
+            message: message.to_string(),
         }
     }
 }

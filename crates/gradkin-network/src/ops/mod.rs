@@ -48,6 +48,7 @@ use candle_core::{DType, Tensor};
 use crate::error::{OpResult, OperatorError, fail};
 use crate::exchange::Party;
 use crate::factor::{Factor, FactorShape};
+use crate::graph::sequences;
 use crate::onnx::{Attributes, Width};
 use crate::sweep::Imaged;
 use crate::tensor;
@@ -364,7 +365,11 @@ const FAMILIES: &[&[(&str, Build)]] = &[
 ];
 
 /// Operators that the graph resolves while it is built, without a node that runs.
-const BY_THE_GRAPH: &[&str] = &["Constant", "If"];
+const BY_THE_GRAPH: &[&[&str]] = &[&["Constant", "If"], sequences::OPERATORS];
+
+fn by_the_graph() -> impl Iterator<Item = &'static str> {
+    BY_THE_GRAPH.iter().flat_map(|names| names.iter().copied())
+}
 
 fn find(operator: &str) -> Option<Build> {
     FAMILIES.iter().flat_map(|f| f.iter()).find(|(name, _)| *name == operator).map(|(_, b)| *b)
@@ -372,13 +377,13 @@ fn find(operator: &str) -> Option<Build> {
 
 /// Whether gradkin knows an operator of ONNX's own domain.
 pub(crate) fn is_known(operator: &str) -> bool {
-    BY_THE_GRAPH.contains(&operator) || find(operator).is_some()
+    by_the_graph().any(|name| name == operator) || find(operator).is_some()
 }
 
 /// The ONNX operators that gradkin knows, sorted by name.
 pub fn supported_operators() -> Vec<&'static str> {
     let mut names: Vec<_> = FAMILIES.iter().flat_map(|f| f.iter()).map(|(name, _)| *name).collect();
-    names.extend(BY_THE_GRAPH);
+    names.extend(by_the_graph());
     names.sort_unstable();
     names
 }

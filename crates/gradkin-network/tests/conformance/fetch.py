@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Fetch the node tests of the onnx package into target/conformance.
+"""Fetch the node tests of the onnx package, and those of sequences, into target/conformance.
 
 The tests are data inside the wheel; nothing is installed and nothing else is unpacked. Does
 nothing where they are already there.
@@ -14,7 +14,9 @@ import zipfile
 
 VERSION = "1.22.0"
 PLATFORMS = ["manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux2014_x86_64"]
-INSIDE = "onnx/backend/test/data/node/"
+INSIDE = "onnx/backend/test/data/"
+WANTED = ["node/", "simple/test_sequence_model"]
+DONE = f"{VERSION} {WANTED}"
 TARGET = pathlib.Path(__file__).resolve().parents[4] / "target" / "conformance"
 
 
@@ -30,18 +32,19 @@ def download(folder):
 
 def main():
     done = TARGET / "version"
-    if done.is_file() and done.read_text() == VERSION:
+    if done.is_file() and done.read_text() == DONE:
         print(f"the node tests of onnx {VERSION} are in {TARGET}")
         return
     shutil.rmtree(TARGET, ignore_errors=True)
     (TARGET / "node").mkdir(parents=True)
     with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(download(folder)) as wheel:
         for name in wheel.namelist():
-            if name.startswith(INSIDE) and not name.endswith("/"):
-                path = TARGET / "node" / name.removeprefix(INSIDE)
+            _, _, case = name.removeprefix(INSIDE).partition("/")
+            if name.startswith(tuple(INSIDE + wanted for wanted in WANTED)) and not name.endswith("/"):
+                path = TARGET / "node" / case
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(wheel.read(name))
-    done.write_text(VERSION)
+    done.write_text(DONE)
     print(f"unpacked the node tests of onnx {VERSION} into {TARGET}")
 
 

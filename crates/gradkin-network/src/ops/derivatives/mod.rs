@@ -19,7 +19,7 @@ mod table;
 use candle_core::{DType, Tensor};
 
 use self::case::{Case, Random, Role};
-use super::{BY_THE_GRAPH, Forward, Operator, Reverse, build, supported_operators};
+use super::{Forward, Operator, Reverse, build, by_the_graph, supported_operators};
 use crate::error::{OpResult, fail};
 use crate::factor::{Factor, FactorShape};
 use crate::tensor::example_shape;
@@ -76,7 +76,7 @@ fn cases() -> impl Iterator<Item = (&'static str, Maker)> {
 fn every_operator_is_covered() {
     let forgotten: Vec<_> = supported_operators()
         .into_iter()
-        .filter(|name| !BY_THE_GRAPH.contains(name))
+        .filter(|name| by_the_graph().all(|own| own != *name))
         .filter(|name| !FLAT.contains(name) && !cases().any(|(covered, _)| covered == *name))
         .collect();
     assert!(forgotten.is_empty(), "give these operators cases or name them in FLAT: {forgotten:?}");

@@ -9,7 +9,7 @@ use super::super::{
     pooling, quantization, recurrent, reduction, resize, rotary, scatter, shape, softmax,
     supported_operators,
 };
-use super::{BY_THE_GRAPH, FLAT, Maker, Random, Role, Trial, build, cases, cotangents};
+use super::{FLAT, Maker, Random, Role, Trial, build, by_the_graph, cases, cotangents};
 use crate::error::OpResult;
 
 type Table = &'static [(&'static str, Build)];
@@ -90,7 +90,7 @@ fn row(name: &'static str) -> Row {
 
 fn page() -> String {
     let mut page = HEAD.to_owned();
-    let mut listed: Vec<&str> = BY_THE_GRAPH.to_vec();
+    let mut listed: Vec<&str> = by_the_graph().collect();
     for (title, tables) in SECTIONS {
         let mut names: Vec<&'static str> =
             tables.iter().flat_map(|table| table.iter()).map(|(name, _)| *name).collect();
@@ -101,11 +101,11 @@ fn page() -> String {
         }
         listed.extend(names);
     }
-    let names = BY_THE_GRAPH.join(", ");
+    let names = by_the_graph().collect::<Vec<_>>().join(", ");
     let _ = write!(
         page,
         "\n## Resolved while the graph is built\n\n{names} (If where its condition does not depend \
-         on the data), and functions that the model file defines itself.\n"
+         on the data, sequences where the places asked for do not), and functions that the model file defines itself.\n"
     );
     listed.sort_unstable();
     assert_eq!(listed, supported_operators(), "give every family a section");
