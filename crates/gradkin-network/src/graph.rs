@@ -5,6 +5,7 @@
 //! which their operator wants them. The rest is tried on an example of zeros, which is how shapes
 //! are found and checked.
 
+pub(crate) mod loops;
 pub(crate) mod sequences;
 
 use std::collections::HashMap;
@@ -477,7 +478,7 @@ impl Builder<'_> {
         if raw.operator == "If" {
             return self.branch(raw);
         }
-        if self.sequence(raw)? {
+        if self.unrolled(raw)? || self.sequence(raw)? {
             return Ok(());
         }
         let inputs: Vec<Option<usize>> =
@@ -596,14 +597,7 @@ impl Builder<'_> {
             self.constant(name, constant)?;
         }
         for node in &graph.nodes {
-            let mut read = node.inputs.iter().filter(|name| !name.is_empty());
-            if let Some(lost) = read.find(|name| !self.is_known(name)) {
-                return Err(fail(format!(
-                    "node `{}` reads `{lost}`, which nothing writes",
-                    node.name
-                )));
-            }
-            self.node(node)?;
+            self.inner(raw, node)?;
         }
         for (k, outer) in raw.outputs.iter().enumerate() {
             let Some(inner) = graph.outputs.get(k).filter(|o| self.is_known(o)) else {
@@ -620,6 +614,16 @@ impl Builder<'_> {
             })?;
         }
         Ok(())
+    }
+
+    /// A node of a graph inside another node.
+    fn inner(&mut self, outer: &RawNode, node: &RawNode) -> Result<()> {
+        let mut read = node.inputs.iter().filter(|name| !name.is_empty());
+        if let Some(lost) = read.find(|name| !self.is_known(name)) {
+            let message = format!("node `{}` reads `{lost}`, which nothing writes", node.name);
+            return Err(outer.refused(self.model, message));
+        }
+        self.node(node)
     }
 
     /// Whether something has been written under a name: a tensor or a sequence of them.

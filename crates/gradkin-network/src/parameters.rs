@@ -199,8 +199,9 @@ impl<'a> Uses<'a> {
                 readers.entry(input).or_default().push((node, operand));
             }
             let shape = matches!(node.operator.as_str(), "Shape" | "Size");
-            // What an If gives depends on its branches and not on its condition alone.
-            let stored = node.operator != "If" && read().all(|input| constant.contains(input));
+            // What an If or a Loop gives depends on the graphs inside it and not on its inputs alone.
+            let inside = node.attributes.graphs().next().is_some();
+            let stored = !inside && read().all(|input| constant.contains(input));
             if shape || stored {
                 constant.extend(outputs.clone());
             }

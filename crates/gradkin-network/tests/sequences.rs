@@ -2,17 +2,15 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+#[path = "support/alike.rs"]
+mod alike;
 #[path = "support/written.rs"]
 #[allow(dead_code)]
 mod written;
 
-use gradkin_network::{
-    Collected, Factor, InputData, Model, Network, NetworkError, OutputData, Sweep,
-};
+use alike::network;
 use rten_onnx::onnx::{NodeProto, TensorProto};
-use written::{floats, ints, model, node, wave, with_int};
-
-const EXAMPLES: usize = 3;
+use written::{floats, ints, node, wave, with_int};
 
 fn stored() -> Vec<TensorProto> {
     let mut stored = vec![
@@ -30,36 +28,13 @@ fn stored() -> Vec<TensorProto> {
     stored
 }
 
-/// A network over examples of `[6, 4]`.
-fn network(nodes: Vec<NodeProto>) -> Result<Network, NetworkError> {
-    let model = Model::from_bytes(&model(nodes, stored(), &[6, 4]), "sequence.onnx")?;
-    Network::new(&model, &Default::default())
+fn same(sequences: Vec<NodeProto>, plain: Vec<NodeProto>) {
+    alike::same(sequences, plain, &stored());
 }
 
 fn slice(from: usize, to: usize, output: &str) -> NodeProto {
     let (from, to) = (format!("at {from}"), format!("at {to}"));
     node("Slice", &["x", &from, &to, "axis"], output)
-}
-
-/// What a network gives for each example, and gradients of that by `w`.
-fn found(nodes: Vec<NodeProto>) -> (Vec<f32>, Vec<f32>) {
-    let network = network(nodes).unwrap();
-    let examples = || vec![InputData::F32(wave(EXAMPLES * 24))];
-    let output = network.evaluate(examples(), EXAMPLES).unwrap().remove(0);
-    let OutputData::F32(values) = output.data else { panic!("{:?}", output.data) };
-    let chosen: Vec<bool> = network.parameters().iter().map(|p| p.name == "w").collect();
-    let sweep = Sweep::new(&network, None, Some(&chosen)).unwrap();
-    let pass = sweep.forward(examples(), EXAMPLES).unwrap();
-    let mut sink = Collected::default();
-    sweep.reverse(&pass, &sweep.identity(EXAMPLES).unwrap(), &mut sink).unwrap();
-    let dense = |f: &Factor| f.to_dense().unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
-    (values, sink.factors.values().flat_map(dense).collect())
-}
-
-fn same(sequences: Vec<NodeProto>, plain: Vec<NodeProto>) {
-    let (found, wanted) = (found(sequences), found(plain));
-    assert!(!wanted.1.is_empty() && wanted.1.iter().any(|x| *x != 0.0));
-    assert_eq!(found, wanted);
 }
 
 #[test]
@@ -208,7 +183,7 @@ fn what_is_wrong_is_said() {
             "parts of sizes [1, 3, 2] do not make up axis 2 of size 4",
         ),
     ] {
-        let error = network(nodes).unwrap_err().to_string();
+        let error = network(nodes, stored()).unwrap_err().to_string();
         assert!(error.contains(wanted), "{error}");
     }
 }

@@ -93,14 +93,16 @@ impl Builder<'_> {
     }
 
     /// Whole numbers that must be known while the graph is built; `None` where there is no such input.
-    fn known(&self, raw: &RawNode, k: usize) -> OpResult<Option<Vec<i64>>> {
+    pub(super) fn known(&self, raw: &RawNode, k: usize) -> OpResult<Option<Vec<i64>>> {
         let Some(name) = raw.inputs.get(k).filter(|name| !name.is_empty()) else { return Ok(None) };
         match self.by_name.get(name.as_str()).map(|id| self.operand(*id).constant) {
             Some(Some(numbers)) if !numbers.dtype().is_float() => {
                 let whole = numbers.flatten_all()?.to_dtype(candle_core::DType::I64)?;
                 Ok(Some(whole.to_vec1()?))
             }
-            _ => fail!("input {k}, `{name}`, depends on the data, or is no whole number"),
+            _ => fail!(
+                "input {k}, `{name}`, depends on the data or on weights, or is no whole number"
+            ),
         }
     }
 
@@ -160,11 +162,25 @@ impl Builder<'_> {
         let named = |kind: &str| -> Vec<String> {
             (0..sizes.len()).map(|k| format!("{output}{kind}[{k}]")).collect()
         };
-        let parts = named("");
-        let whole = if squeezes { named(" with its axis") } else { parts.clone() };
-        let attributes = Attributes::default().with_int("axis", axis).with_ints("split", &sizes);
-        self.stand_in(raw, "Split", vec![x], whole.clone(), attributes)?;
-        for (whole, part) in whole.into_iter().zip(&parts).filter(|_| squeezes) {
+        let names = match squeezes {
+            true => (named(" with its axis"), Some(named(""))),
+            false => (named(""), None),
+        };
+        self.taken_apart(raw, &x, (axis, &sizes), names)
+    }
+
+    /// A tensor in parts of some sizes along an axis, which those of size one lose where they have names without it.
+    pub(super) fn taken_apart(
+        &mut self,
+        raw: &RawNode,
+        x: &str,
+        (axis, sizes): (i64, &[i64]),
+        (whole, squeezed): (Vec<String>, Option<Vec<String>>),
+    ) -> Result<Vec<String>> {
+        let attributes = Attributes::default().with_int("axis", axis).with_ints("split", sizes);
+        self.stand_in(raw, "Split", vec![x.to_owned()], whole.clone(), attributes)?;
+        let Some(parts) = squeezed else { return Ok(whole) };
+        for (whole, part) in whole.into_iter().zip(&parts) {
             let attributes = Attributes::default().with_ints("axes", &[axis]);
             self.stand_in(raw, "Squeeze", vec![whole], vec![part.clone()], attributes)?;
         }
@@ -210,22 +226,35 @@ impl Builder<'_> {
     fn joined(&mut self, raw: &RawNode, output: &str) -> Result<()> {
         let model = self.model;
         let wrap = |error: OperatorError| raw.refused(model, error);
-        let mut names = self.read(raw).map_err(wrap)?.to_vec();
+        let names = self.read(raw).map_err(wrap)?.to_vec();
         let axis = raw.attributes.int("axis", 0).map_err(wrap)?;
         if raw.attributes.int("new_axis", 0).map_err(wrap)? != 0 {
-            for (k, name) in names.iter_mut().enumerate() {
-                let wide = format!("{output} from [{k}]");
-                let attributes = Attributes::default().with_ints("axes", &[axis]);
-                let inputs = vec![std::mem::replace(name, wide.clone())];
-                self.stand_in(raw, "Unsqueeze", inputs, vec![wide], attributes)?;
-            }
+            return self.stacked(raw, names, axis, output);
+        }
+        let attributes = Attributes::default().with_int("axis", axis);
+        self.stand_in(raw, "Concat", names, vec![output.to_owned()], attributes)
+    }
+
+    /// Tensors of one shape side by side along a new axis.
+    pub(super) fn stacked(
+        &mut self,
+        raw: &RawNode,
+        mut names: Vec<String>,
+        axis: i64,
+        output: &str,
+    ) -> Result<()> {
+        for (k, name) in names.iter_mut().enumerate() {
+            let wide = format!("{output} from [{k}]");
+            let attributes = Attributes::default().with_ints("axes", &[axis]);
+            let inputs = vec![std::mem::replace(name, wide.clone())];
+            self.stand_in(raw, "Unsqueeze", inputs, vec![wide], attributes)?;
         }
         let attributes = Attributes::default().with_int("axis", axis);
         self.stand_in(raw, "Concat", names, vec![output.to_owned()], attributes)
     }
 
     /// Builds a node in place of another.
-    fn stand_in(
+    pub(super) fn stand_in(
         &mut self,
         raw: &RawNode,
         operator: &str,

@@ -125,6 +125,18 @@ impl Attributes {
         })
     }
 
+    /// The same with other graphs.
+    pub(super) fn map_graphs(&self, map: &dyn Fn(&RawGraph) -> RawGraph) -> Self {
+        let entries = self.0.iter().map(|(name, attribute)| {
+            let attribute = match attribute {
+                Attribute::Graph(graph) => Attribute::Graph(map(graph)),
+                other => other.clone(),
+            };
+            (name.clone(), attribute)
+        });
+        Self(entries.collect())
+    }
+
     /// A graph attribute.
     pub(crate) fn graph(&self, name: &str) -> OpResult<&RawGraph> {
         match self.0.get(name) {

@@ -64,6 +64,7 @@ pub(crate) struct RawNode {
 /// A graph inside a node, such as a branch of an If. It sees all values before that node.
 #[derive(Debug, Clone)]
 pub(crate) struct RawGraph {
+    pub(crate) inputs: Vec<String>,
     pub(crate) nodes: Vec<RawNode>,
     pub(crate) initializers: Vec<(String, Constant)>,
     pub(crate) outputs: Vec<String>,
@@ -78,8 +79,20 @@ impl RawGraph {
         }
         let nodes = graph.node.into_iter().map(|node| RawNode::read(reader, node, None));
         let nodes = nodes.collect::<Result<_>>()?;
-        let outputs = graph.output.into_iter().map(|o| o.name.unwrap_or_default()).collect();
-        Ok(Self { nodes, initializers, outputs })
+        let [inputs, outputs] = [graph.input, graph.output]
+            .map(|values| values.into_iter().map(|value| value.name.unwrap_or_default()).collect());
+        Ok(Self { inputs, nodes, initializers, outputs })
+    }
+
+    /// The same with other names for all values.
+    fn renamed(&self, name: &dyn Fn(&str) -> String) -> Self {
+        let stored = self.initializers.iter().map(|(own, constant)| (name(own), constant.clone()));
+        Self {
+            inputs: self.inputs.iter().map(|own| name(own)).collect(),
+            nodes: self.nodes.iter().map(|node| node.renamed(name)).collect(),
+            initializers: stored.collect(),
+            outputs: self.outputs.iter().map(|own| name(own)).collect(),
+        }
     }
 }
 
@@ -113,6 +126,19 @@ impl RawNode {
         match self.domain.as_str() {
             domain if is_own_domain(domain) => self.operator.clone(),
             domain => format!("{domain}::{}", self.operator),
+        }
+    }
+
+    /// The same with other names for all values; an input that is left out stays so.
+    pub(crate) fn renamed(&self, name: &dyn Fn(&str) -> String) -> Self {
+        let all = |names: &[String]| {
+            names.iter().map(|own| if own.is_empty() { String::new() } else { name(own) }).collect()
+        };
+        Self {
+            inputs: all(&self.inputs),
+            outputs: all(&self.outputs),
+            attributes: self.attributes.map_graphs(&|graph| graph.renamed(name)),
+            ..self.clone()
         }
     }
 

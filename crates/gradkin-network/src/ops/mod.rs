@@ -48,7 +48,7 @@ use candle_core::{DType, Tensor};
 use crate::error::{OpResult, OperatorError, fail};
 use crate::exchange::Party;
 use crate::factor::{Factor, FactorShape};
-use crate::graph::sequences;
+use crate::graph::{loops, sequences};
 use crate::onnx::{Attributes, Width};
 use crate::sweep::Imaged;
 use crate::tensor;
@@ -365,7 +365,7 @@ const FAMILIES: &[&[(&str, Build)]] = &[
 ];
 
 /// Operators that the graph resolves while it is built, without a node that runs.
-const BY_THE_GRAPH: &[&[&str]] = &[&["Constant", "If"], sequences::OPERATORS];
+const BY_THE_GRAPH: &[&[&str]] = &[&["Constant", "If"], loops::OPERATORS, sequences::OPERATORS];
 
 fn by_the_graph() -> impl Iterator<Item = &'static str> {
     BY_THE_GRAPH.iter().flat_map(|names| names.iter().copied())

@@ -89,6 +89,32 @@ pub(crate) fn with_ints(mut node: NodeProto, name: &str, values: &[i64]) -> Node
     node
 }
 
+/// A graph of a node's own, such as a Loop's body.
+pub(crate) fn with_graph(
+    mut outer: NodeProto,
+    name: &str,
+    (inputs, outputs): (&[&str], &[&str]),
+    node: Vec<NodeProto>,
+) -> NodeProto {
+    let values = |names: &[&str]| -> Vec<ValueInfoProto> {
+        names.iter().map(|n| ValueInfoProto { name: Some((*n).into()), r#type: None }).collect()
+    };
+    let graph = GraphProto {
+        node,
+        initializer: Vec::new(),
+        input: values(inputs),
+        output: values(outputs),
+        value_info: Vec::new(),
+    };
+    outer.attribute.push(AttributeProto {
+        name: Some(name.into()),
+        g: Some(graph),
+        r#type: Some(AttributeType::GRAPH),
+        ..Default::default()
+    });
+    outer
+}
+
 pub(crate) fn with_text(mut node: NodeProto, name: &str, value: &str) -> NodeProto {
     node.attribute.push(AttributeProto {
         name: Some(name.into()),

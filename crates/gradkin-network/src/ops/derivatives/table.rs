@@ -105,7 +105,7 @@ fn page() -> String {
     let _ = write!(
         page,
         "\n## Resolved while the graph is built\n\n{names} (If where its condition does not depend \
-         on the data, sequences where the places asked for do not), and functions that the model file defines itself.\n"
+         on the data, Loop where the number of its turns does not, sequences where the places asked for do not), and functions that the model file defines itself.\n"
     );
     listed.sort_unstable();
     assert_eq!(listed, supported_operators(), "give every family a section");
