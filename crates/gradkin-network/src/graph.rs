@@ -586,12 +586,9 @@ impl Builder<'_> {
     fn branch(&mut self, raw: &RawNode) -> Result<()> {
         let model = self.model;
         let fail = |message: String| raw.refused(model, message);
-        let condition = raw.inputs.first().and_then(|name| self.by_name.get(name.as_str()));
-        let condition = match condition.map(|id| self.operand(*id).constant) {
-            Some(Some(value)) => value.flatten_all()?.to_dtype(DType::F64)?.to_vec1::<f64>()?,
-            _ => return Err(fail("the condition depends on the data".into())),
-        };
-        let chosen = if condition.first() == Some(&0.0) { "else_branch" } else { "then_branch" };
+        let condition = raw.inputs.first().map_or("", String::as_str);
+        let holds = self.holds(condition).map_err(|error| fail(error.to_string()))?;
+        let chosen = if holds { "then_branch" } else { "else_branch" };
         let graph = raw.attributes.graph(chosen).map_err(|e| fail(e.to_string()))?;
         for (name, constant) in &graph.initializers {
             self.constant(name, constant)?;

@@ -224,6 +224,23 @@ fn what_is_wrong_is_said() {
             "the condition `go on` depends on the data",
         ),
         (vec![start(), body(node("Loop", &["3", "", "h0", "h0"], "y"))], "the body has 3 inputs"),
+        (
+            vec![start(), body(node("Loop", &["", "", "h0"], "y"))],
+            "neither a count nor a condition",
+        ),
+        (
+            vec![
+                start(),
+                node("Less", &["none", "1"], "forever"),
+                with_graph(
+                    node("Loop", &["", "forever", "h0"], "y"),
+                    "body",
+                    (&["turn", "go", "h"], &["go", "next"]),
+                    step("h", "h0", "", "next"),
+                ),
+            ],
+            "comes to more than 262144 values",
+        ),
         (vec![start(), node("Loop", &["3", "", "h0"], "y")], "attribute `body` should be a graph"),
         (
             vec![

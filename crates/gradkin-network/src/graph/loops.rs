@@ -11,8 +11,8 @@ use crate::tensor::axis_of;
 /// The operators that run a graph of their own again and again.
 pub(crate) const OPERATORS: &[&str] = &["Loop", "Scan"];
 
-/// Nodes that all turns of one of them may come to.
-const MOST_NODES: usize = 1 << 18;
+/// Values that a graph with such nodes may come to.
+const MOST_VALUES: usize = 1 << 18;
 
 /// A graph that is built once for each turn.
 struct Body<'r> {
@@ -52,9 +52,9 @@ impl<'r> Body<'r> {
 
     /// Whether so many turns are too many.
     fn check(&self, turns: usize) -> OpResult<()> {
-        if turns.saturating_mul(self.written.len().max(1)) > MOST_NODES {
+        if turns.saturating_mul(self.written.len().max(1)) > MOST_VALUES {
             fail!(
-                "{turns} turns of a body of {} values; expected no more than {MOST_NODES} values in all",
+                "{turns} turns of a body of {} values; expected no more than {MOST_VALUES} values in all",
                 self.written.len()
             );
         }
@@ -105,6 +105,9 @@ impl Builder<'_> {
         let count = count.map(|count| count.first().copied().unwrap_or(0).max(0) as usize);
         body.check(count.unwrap_or(0)).map_err(wrap)?;
         let conditional = raw.inputs.get(1).filter(|name| !name.is_empty()).cloned();
+        if count.is_none() && conditional.is_none() {
+            return Err(raw.refused(model, "neither a count nor a condition ends the loop"));
+        }
         let mut condition = match &conditional {
             Some(name) => name.clone(),
             None => {
@@ -121,7 +124,6 @@ impl Builder<'_> {
             if conditional.is_some() && !self.holds(&condition).map_err(wrap)? {
                 break;
             }
-            body.check(turn).map_err(wrap)?;
             let number = format!("{}[{turn}]", body.prefix);
             let index = ConstantData::I64(vec![turn as i64]);
             self.constant(&number, &Constant::new(Vec::new(), index))?;
@@ -207,6 +209,12 @@ impl Builder<'_> {
 
     /// The body once more, with these inputs; the names of its outputs.
     fn turn(&mut self, body: &Body, turn: usize, given: &[&String]) -> Result<Vec<String>> {
+        // Loops in loops, and those that only a condition ends, come to more than one of them shows.
+        if self.values.len() > MOST_VALUES {
+            let message =
+                format!("with turn {turn} the graph comes to more than {MOST_VALUES} values");
+            return Err(body.raw.refused(self.model, message));
+        }
         let inputs = body.graph.inputs.iter().map(String::as_str);
         let given: HashMap<&str, &String> = inputs.zip(given.iter().copied()).collect();
         let name = |name: &str| body.name(name, turn, &given);
@@ -221,7 +229,7 @@ impl Builder<'_> {
     }
 
     /// Whether a condition holds, which must be known.
-    fn holds(&self, name: &str) -> OpResult<bool> {
+    pub(super) fn holds(&self, name: &str) -> OpResult<bool> {
         match self.by_name.get(name).map(|id| self.operand(*id).constant) {
             Some(Some(value)) => {
                 let value = value.flatten_all()?.to_dtype(candle_core::DType::F64)?;
