@@ -65,7 +65,7 @@ impl Blocks {
         let room_beside = |kept: usize| budget.saturating_sub(kept + beside) / each;
         // So much at least is left for sweeps in progress, tiles and what was freed, which the allocator gives
         // back up to a second later (measured: of a fifth, one run in twenty went beyond its limit).
-        let kept = (sweeps + budget / 16).clamp(budget / 10 * 3, budget / 3 * 2);
+        let kept = (sweeps + budget / 10).clamp(budget / 10 * 3, budget / 3 * 2);
         // A slow run is better than none where two examples fit only if sweeps go beyond the budget.
         let least = room_beside(budget / 5).min(2);
         let room = room_beside(kept).max(least);
