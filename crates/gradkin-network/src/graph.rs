@@ -600,15 +600,8 @@ impl Builder<'_> {
             let Some(inner) = graph.outputs.get(k).filter(|o| self.is_known(o)) else {
                 return Err(fail(format!("the branch does not write its output {k}")));
             };
-            self.node(&RawNode {
-                name: outer.clone(),
-                operator: "Identity".into(),
-                domain: String::new(),
-                inputs: vec![inner.clone()],
-                outputs: vec![outer.clone()],
-                attributes: Attributes::default(),
-                opset: raw.opset,
-            })?;
+            let (inner, outer) = (vec![inner.clone()], vec![outer.clone()]);
+            self.stand_in(raw, "Identity", inner, outer, Attributes::default())?;
         }
         Ok(())
     }

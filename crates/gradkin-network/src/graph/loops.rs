@@ -150,10 +150,8 @@ impl Builder<'_> {
         let Some(scanned) = scanned else {
             return Err(raw.refused(model, "num_scan_inputs is not among the inputs"));
         };
-        let (mut carried, inputs) = {
-            let (carried, inputs) = raw.inputs.split_at(raw.inputs.len() - scanned);
-            (carried.to_vec(), inputs)
-        };
+        let (carried, inputs) = raw.inputs.split_at(raw.inputs.len() - scanned);
+        let mut carried = carried.to_vec();
         body.has(raw.inputs.len(), carried.len()).map_err(wrap)?;
         let list = |name: &str, count: usize| -> OpResult<Vec<i64>> {
             let given = raw.attributes.ints(name)?.unwrap_or_else(|| vec![0; count]);
@@ -177,7 +175,6 @@ impl Builder<'_> {
         if slices.iter().any(|own| own.len() != turns) {
             return Err(raw.refused(model, "the scanned inputs are not of one length"));
         }
-        body.check(turns).map_err(wrap)?;
         self.store(&body)?;
         let made = body.graph.outputs.len() - carried.len();
         let (axes, backward) =
@@ -273,14 +270,13 @@ impl Builder<'_> {
                 self.stand_in(raw, "Identity", vec![name], vec![output.clone()], same)?;
             }
         }
-        for ((names, axis), output) in stacked.into_iter().zip(axes).zip(outputs) {
-            if names.is_empty() && !output.is_empty() {
+        let stacked = stacked.into_iter().zip(axes).zip(outputs);
+        for ((names, axis), output) in stacked.filter(|(_, output)| !output.is_empty()) {
+            if names.is_empty() {
                 let message = format!("`{output}` is stacked from no turn at all");
                 return Err(raw.refused(self.model, message));
             }
-            if !output.is_empty() {
-                self.stacked(raw, names, *axis, output)?;
-            }
+            self.stacked(raw, names, *axis, output)?;
         }
         Ok(())
     }

@@ -139,8 +139,8 @@ impl Normalization {
         Ok(x.contiguous()?.reshape((x.elem_count() / self.size.max(1), self.size))?)
     }
 
-    /// A scale or bias in the shape that meets the input.
-    fn spread(&self, x: &Tensor, shape: &[usize]) -> OpResult<Tensor> {
+    /// A scale or bias in the shape that meets the input, with as many axes.
+    fn spread(&self, x: &Tensor, shape: &[usize], input: &Tensor) -> OpResult<Tensor> {
         let lead = x.dims()[0];
         let x = if self.repeat == 1 {
             x.clone()
@@ -148,7 +148,7 @@ impl Normalization {
             let stored = x.dims()[1];
             x.unsqueeze(2)?.broadcast_as((lead, stored, self.repeat))?.contiguous()?
         };
-        Ok(x.reshape(lead_shape(lead, shape))?)
+        with_rank(&x.reshape(lead_shape(lead, shape))?, input.rank() - 1)
     }
 
     /// The transpose of [`Self::spread`] after broadcasting.
@@ -168,7 +168,7 @@ impl Operator for Normalization {
         let x = required(inputs, 0)?;
         let [scale, bias] = [(1, &self.scale), (2, &self.bias)].map(|(k, shape)| {
             let own = inputs.get(k).copied().flatten();
-            own.map(|own| with_rank(&self.spread(own, shape)?, x.rank() - 1)).transpose()
+            own.map(|own| self.spread(own, shape, x)).transpose()
         });
         let (scale, bias) = (scale?, bias?);
         let [scale, bias] = [scale.as_ref(), bias.as_ref()];
@@ -199,9 +199,7 @@ impl Operator for Normalization {
         let Some(cotangent) = sweep.cotangent_of(0)? else { return Ok(result) };
         if sweep.wants(0) {
             let scale = match sweep.inputs.get(1).copied().flatten() {
-                Some(scale) => {
-                    Some(with_rank(&self.spread(scale, &self.scale)?, normal.rank() - 1)?)
-                }
+                Some(scale) => Some(self.spread(scale, &self.scale, normal)?),
                 None => None,
             };
             let cut = self.cut(normal, &[scale.as_ref()]);
